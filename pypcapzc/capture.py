@@ -1,0 +1,435 @@
+"""Capture: an open device or savefile, and what a program does with it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import select
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal, TypeVar
+
+from . import platforms, zerocopy
+from .block import Block
+from .constants import pcap_direction_t
+from .dumper import Dumper
+from .errors import CaptureClosedError, FilterError, PcapError
+from .filters import compiled
+from .handle import Handle, error_text, failure
+from .libpcap import library, pcap_stat
+from .sources.live import Options, nanoseconds_per_unit, open_device
+from .sources.stock import BATCH_PACKETS, StockSource
+from .waker import Waker
+
+Mode = Literal["auto", "zerocopy", "buffered"]
+Direction = Literal["inout", "in", "out"]
+_T = TypeVar("_T")
+_U32 = 1 << 32
+_COUNTERS_EVERY = 10.0
+"""Seconds after which libpcap's 32-bit counters are read again; at 100 million packets/s they wrap in 43."""
+_UNPOLLABLE = 0.01
+"""Seconds between two looks at a device that has no descriptor to wait for."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """64-bit counters since the capture was opened."""
+
+    received: int
+    dropped: int
+    dropped_by_interface: int
+    meanings: platforms.CounterMeanings
+    """What each of them counts on this system."""
+
+
+class Capture:
+    """Packets from a device or a savefile; made by open_live() and open_offline().
+
+    Usable from several threads; each packet goes to one of them.  ``close()``, ``breakloop()`` and
+    ``stats()`` may be called beside a reader.  In a forked child a capture is closed.
+    """
+
+    def __init__(self, handle: Handle, source: StockSource, waker: Waker, *, live: bool, asked: Mode) -> None:
+        self._handle, self._source, self._waker = handle, source, waker
+        self._c = handle.c
+        self.live = live
+        self._asked = asked
+        self._broken = False
+        self._packets: Iterator[tuple[int, bytes]] | None = None
+        self._counters = _Counters()
+        with handle.borrow() as pcap:
+            self._fd: int = self._c.pcap_get_selectable_fd(pcap) if live else -1
+            self.snapshot: int = self._c.pcap_snapshot(pcap)
+            """Snaplen in bytes (pcap_snapshot(3PCAP))."""
+
+    # --- packets ---------------------------------------------------------------------------------
+
+    def next_block(self, timeout: float | None = None) -> Block | None:
+        """The next Block; None after ``timeout`` seconds, at the end of a savefile, or after breakloop().
+
+        The deadline holds with no traffic too; 0 returns what is there now.  Raises DeviceGoneError after
+        the last packet of an interface that went away, SavefileError after the last readable packet of a
+        damaged file, CaptureClosedError.
+        """
+        return self._next_block(BATCH_PACKETS, _deadline(timeout))
+
+    def blocks(self, timeout: float | None = None, count: int | None = None) -> Iterator[Block]:
+        """Blocks until ``timeout`` seconds from this call have passed, ``count`` packets were yielded,
+        the savefile ends, or breakloop().
+
+        Each step takes the block before back: see Block for how long its views live.
+        """
+        if count is not None and count < 0:
+            raise ValueError(f"count is {count}; it cannot be negative")
+        return self._blocks(_deadline(timeout), count)
+
+    def _blocks(self, deadline: float | None, count: int | None) -> Iterator[Block]:
+        left = count if count is not None else -1
+        while left:
+            block = self._next_block(BATCH_PACKETS if left < 0 else min(left, BATCH_PACKETS), deadline)
+            if block is None:
+                return
+            if left > 0:
+                left -= len(block)
+            try:
+                yield block
+            finally:
+                block.retire()
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """(ts_ns, bytes) of each packet, safe copies; ends with the savefile, and at breakloop().
+
+        A second ``for`` goes on where the first left off: packets that were taken from the kernel with the
+        last one belong to this iterator, and next_block() does not return them.
+        """
+        if self._packets is None:
+            self._packets = chain.from_iterable(self._batches())
+        return self._packets
+
+    def _batches(self) -> Iterator[Iterable[tuple[int, bytes]]]:
+        try:
+            while (found := self._await(lambda: self._source.next_packets(BATCH_PACKETS), None)) is not None:
+                yield found
+        finally:
+            self._packets = None
+
+    def _next_block(self, limit: int, deadline: float | None) -> Block | None:
+        return self._await(lambda: self._source.next_block(limit), deadline)
+
+    def _await(self, attempt: Callable[[], _T | None], deadline: float | None) -> _T | None:
+        """What ``attempt`` gives as soon as it gives something; None at the deadline, the end, or a break.
+
+        A close() in another thread ends it like a break; on a capture that was closed before, it raises.
+        """
+        self._require_open()
+        self._counters.keep(self)
+        while not self._broken:
+            try:
+                found = attempt()
+                if found is not None or self._source.exhausted:
+                    return found
+                now = time.monotonic()
+                if deadline is not None and now >= deadline:
+                    return None
+                self._waker.wait(self._fd, self._patience(None if deadline is None else deadline - now))
+            except CaptureClosedError:
+                break
+        self._broken = False
+        self._waker.clear()
+        return None
+
+    def _require_open(self) -> None:
+        if self._handle.closed:
+            raise CaptureClosedError(f"the capture of {self.name} is closed")
+
+    def _patience(self, left: float | None) -> float | None:
+        """Seconds to wait for the descriptor before looking again."""
+        if self._fd < 0 or self._source.failing:
+            longest: float | None = _UNPOLLABLE
+        else:
+            longest = self._required_timeout()
+        if left is None or longest is None:
+            return longest if left is None else left
+        return min(left, longest)
+
+    def _required_timeout(self) -> float | None:
+        """pcap_get_required_select_timeout(3PCAP), libpcap 1.9: some devices need to be looked at again."""
+        if not self._c.has("pcap_get_required_select_timeout"):
+            return _UNPOLLABLE
+        with self._handle.borrow() as pcap:
+            required = self._c.pcap_get_required_select_timeout(pcap)
+            if not required:
+                return None
+            wanted: float = required.contents.tv_sec + required.contents.tv_usec / 1e6
+            return max(wanted, _UNPOLLABLE)
+
+    # --- control ---------------------------------------------------------------------------------
+
+    def breakloop(self) -> None:
+        """Let the waiting next_block(), blocks() or iteration end, or else the next one; then it can go on.
+
+        From any thread or a signal handler.  On a savefile read from a pipe, a break in the middle of a
+        packet ends the reading for good.
+        """
+        if not self._handle.closed:
+            self._broken = True
+            self._waker.wake()
+
+    def set_filter(self, expression: str) -> None:
+        """Compile and install a filter (pcap-filter(7)); packets that wait are filtered too.
+
+        Raises FilterError with libpcap's own message.
+        """
+        with self._handle.borrow() as pcap, compiled(self._c, pcap, expression) as program:
+            if self._c.pcap_setfilter(pcap, ctypes.byref(program)) < 0:
+                raise FilterError(f"filter {expression!r} cannot be installed: {error_text(self._c, pcap)}")
+
+    def inject(self, packet: bytes | bytearray | memoryview) -> int:
+        """Send a packet, link-layer header included; returns the bytes sent (pcap_inject(3PCAP), 0.9)."""
+        data = bytes(packet)
+        while True:
+            with self._handle.borrow() as pcap:
+                sent: int = self._c.pcap_inject(pcap, data, len(data))
+                if sent >= 0:
+                    return sent
+                text = error_text(self._c, pcap)
+            if os.strerror(errno.EAGAIN) not in text or self._fd < 0:
+                raise PcapError(f"{self._handle.name}: {text}", sent)
+            select.select([], [self._fd], [], 1.0)
+
+    def set_direction(self, direction: Direction) -> None:
+        """Capture only packets that come in, go out, or both (pcap_setdirection(3PCAP), 0.9.1)."""
+        values = {
+            "inout": pcap_direction_t.PCAP_D_INOUT,
+            "in": pcap_direction_t.PCAP_D_IN,
+            "out": pcap_direction_t.PCAP_D_OUT,
+        }
+        if direction not in values:
+            raise ValueError(f"direction is {direction!r}; it is one of {', '.join(values)}")
+        with self._handle.borrow() as pcap:
+            self._check(self._c.pcap_setdirection(pcap, values[direction]), pcap)
+
+    def _check(self, status: int, pcap: Any) -> None:
+        if status < 0:
+            raise failure(self._c, status, error_text(self._c, pcap), self._handle.name)
+
+    def stop(self) -> bool:
+        """Let the kernel take no more packets; those that it has can still be read.
+
+        The way to an exact account at the end: read until next_block() gives None after ``timeout_ms``, and
+        captured + dropped = received.  Returns False where the system cannot do it.
+        """
+        with self._handle.borrow():
+            return self._fd >= 0 and platforms.current().stop_inflow(self._fd)
+
+    def dump_open(self, target: str | os.PathLike[str] | int | Any) -> Dumper:
+        """A Dumper that writes a savefile for packets of this capture.
+
+        ``target`` is a path, "-" for standard output, a descriptor, or a file object that has one.  Raises
+        OSError where it cannot be opened, DumpError where it cannot be written.
+        """
+        return Dumper(target, self._source.file_header)
+
+    # --- what it is ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The device's or file's name."""
+        return self._handle.name
+
+    @property
+    def closed(self) -> bool:
+        """True after close(), and in a forked child."""
+        return self._handle.closed
+
+    @property
+    def datalink(self) -> int:
+        """Link-layer type, a DLT_* value (pcap_datalink(3PCAP))."""
+        with self._handle.borrow() as pcap:
+            return int(self._c.pcap_datalink(pcap))
+
+    @property
+    def datalink_name(self) -> str:
+        """Its name without DLT_, as ``EN10MB``."""
+        name: bytes | None = self._c.pcap_datalink_val_to_name(self.datalink)
+        return name.decode() if name else str(self.datalink)
+
+    def datalinks(self) -> list[int]:
+        """The link-layer types to choose from (pcap_list_datalinks(3PCAP))."""
+        found = ctypes.POINTER(ctypes.c_int)()
+        with self._handle.borrow() as pcap:
+            count = self._c.pcap_list_datalinks(pcap, ctypes.byref(found))
+            self._check(count, pcap)
+        try:
+            return [found[i] for i in range(count)]
+        finally:
+            self._c.pcap_free_datalinks(found)
+
+    def set_datalink(self, datalink: int | str) -> None:
+        """Choose one of them, by value or by name (pcap_set_datalink(3PCAP))."""
+        value = datalink
+        if isinstance(value, str):
+            value = self._c.pcap_datalink_name_to_val(value.removeprefix("DLT_").encode())
+            if value < 0:
+                raise ValueError(f"no link-layer type is called {datalink!r}")
+        with self._handle.borrow() as pcap:
+            self._check(self._c.pcap_set_datalink(pcap, value), pcap)
+        self._source.refresh()
+
+    @property
+    def zero_copy(self) -> zerocopy.InUse:
+        """What this very capture does: mechanism, geometry, and why; read from its descriptor."""
+        with self._handle.borrow():
+            return zerocopy.in_use(self._c, self._fd, self._asked)
+
+    def fileno(self) -> int:
+        """A descriptor for select(), poll() and asyncio's add_reader() (pcap_get_selectable_fd(3PCAP)).
+
+        It tells of packets that the kernel has, not of those that libpcap took already: call
+        ``next_block(0)`` until it gives None before waiting.  Raises PcapError where there is none.
+        """
+        self._require_open()
+        if self._fd < 0:
+            raise PcapError(f"{self.name} has no descriptor to wait for; use next_block(timeout)")
+        return self._fd
+
+    def stats(self) -> Stats:
+        """Counters since the capture was opened, 64-bit although libpcap's wrap (pcap_stats(3PCAP)).
+
+        They are right as long as the capture is read or stats() is called at least every 2**32 packets.
+        After close() they are those of the close.  Raises PcapError for a savefile.
+        """
+        return self._counters.read(self)
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop capturing and close the device; blocks that are out stay valid.  Twice is no error."""
+        if not self._handle.closed:
+            if self.live:
+                with contextlib.suppress(PcapError):
+                    self._counters.read(self)
+            self._broken = True
+            self._waker.wake()
+            self._handle.close()
+            self._source.close()
+            self._waker.close()
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle is not None and not handle.closed:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "lent" if self._source.lent else "copied"
+        return f"<Capture of {self.name}, {state}>"
+
+
+class _Counters:
+    """pcap_stats() in 64 bits."""
+
+    def __init__(self) -> None:
+        self._last = (0, 0, 0)
+        self._total = [0, 0, 0]
+        self._read_at = time.monotonic()
+
+    def keep(self, capture: Capture) -> None:
+        """Read the counters before they can have wrapped twice."""
+        if capture.live and time.monotonic() > self._read_at + _COUNTERS_EVERY:
+            with contextlib.suppress(PcapError):
+                self.read(capture)
+
+    def read(self, capture: Capture) -> Stats:
+        """Add what was counted since the last time."""
+        if capture.closed:
+            return self._stats()
+        raw = pcap_stat()
+        with capture._handle.borrow() as pcap:
+            capture._check(capture._c.pcap_stats(pcap, ctypes.byref(raw)), pcap)
+            now = (raw.ps_recv, raw.ps_drop, raw.ps_ifdrop)
+            self._total = [
+                total + (new - old) % _U32
+                for total, new, old in zip(self._total, now, self._last, strict=True)
+            ]
+            self._last = now
+            self._read_at = time.monotonic()
+            return self._stats()
+
+    def _stats(self) -> Stats:
+        received, dropped, dropped_by_interface = self._total
+        return Stats(received, dropped, dropped_by_interface, platforms.current().counters)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    if timeout is None:
+        return None
+    if not timeout >= 0:
+        raise ValueError(f"timeout is {timeout}; it is a number of seconds from 0, or None")
+    return time.monotonic() + timeout
+
+
+def open_live(
+    device: str,
+    *,
+    snaplen: int = 262144,
+    promisc: bool = True,
+    timeout_ms: int = 100,
+    buffer_size: int | None = None,
+    immediate: bool = False,
+    mode: Mode = "auto",
+    filter: str | None = None,
+    tstamp_precision: Literal["nano", "micro"] = "nano",
+    tstamp_type: str | None = None,
+    rfmon: bool = False,
+) -> Capture:
+    """Capture on a device (pcap_create(3PCAP), pcap_activate(3PCAP); libpcap 1.0, nanoseconds 1.5.1).
+
+    snaplen       bytes kept of each packet, 1 to 262144
+    promisc       promiscuous mode
+    timeout_ms    how long the kernel may hold a partly filled buffer; 0: until it is full
+    buffer_size   bytes of the kernel's buffer; None: libpcap's default (2 MiB on Linux)
+    immediate     deliver each packet at once, at a price under load
+    mode          "auto": lent blocks where library and kernel can, else copied batches; "zerocopy": lent,
+                  or ZeroCopyUnavailableError that says what is missing; "buffered": copied
+    filter        a pcap-filter(7) expression, installed before the first packet is read
+    tstamp_type   a pcap-tstamp(7) name, as "adapter"
+    rfmon         monitor mode
+
+    Raises DeviceNotFoundError, CapturePermissionError, FilterError, LibraryError, ValueError for an option
+    out of range, PcapError with libpcap's message for anything else.
+    """
+    options = Options(
+        snaplen, promisc, timeout_ms, buffer_size, immediate, rfmon, tstamp_type, tstamp_precision
+    )
+    if mode not in ("auto", "zerocopy", "buffered"):
+        raise ValueError(f"mode is {mode!r}; it is 'auto', 'zerocopy' or 'buffered'")
+    if mode == "zerocopy":
+        zerocopy.require(device)
+    handle = open_device(library(), device, options)
+    try:
+        with handle.borrow() as pcap:
+            scale = nanoseconds_per_unit(handle.c, pcap)
+        source = StockSource(handle, scale=scale, linger=timeout_ms / 1000 + 0.05, live=True)
+        capture = Capture(handle, source, Waker(), live=True, asked=mode)
+    except BaseException:
+        handle.close()
+        raise
+    if filter is not None:
+        try:
+            capture.set_filter(filter)
+        except BaseException:
+            capture.close()
+            raise
+    return capture

@@ -1,0 +1,29 @@
+"""Reading savefiles."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .capture import Capture
+from .sources.savefile import Readable, open_savefile
+from .waker import Waker
+
+
+def open_offline(path_or_file: str | bytes | os.PathLike[Any] | int | Readable) -> Capture:
+    """Read a savefile: pcap in both byte orders and precisions, pcapng as far as libpcap reads it.
+
+    A path, "-" for standard input, a descriptor, or a binary file object (anything with ``read(size)``, as
+    an open gzip file); pipes work, and are read no further ahead than needed.  The source stays the
+    caller's.  Times are nanoseconds (pcap_fopen_offline_with_tstamp_precision(3PCAP), libpcap 1.5.1).
+
+    Raises FileNotFoundError and the like, SavefileError where libpcap cannot read it.
+    """
+    waker = Waker()
+    handle, source = open_savefile(path_or_file, waker)
+    try:
+        return Capture(handle, source, waker, live=False, asked="auto")
+    except BaseException:
+        handle.close()
+        source.close()
+        raise

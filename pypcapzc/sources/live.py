@@ -1,0 +1,111 @@
+"""Opening a device: pcap_create() to pcap_activate(), with everything that can go wrong said plainly."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from ..constants import (
+    PCAP_ERROR_RFMON_NOTSUP,
+    PCAP_ERROR_TSTAMP_PRECISION_NOTSUP,
+    PCAP_TSTAMP_PRECISION_MICRO,
+    PCAP_TSTAMP_PRECISION_NANO,
+)
+from ..errors import DeviceNotFoundError, PcapError
+from ..handle import Handle, error_text, failure
+from ..libpcap import Library, error_buffer
+
+MAXIMUM_SNAPLEN = 262144
+"""pcap-int.h; a larger one libpcap would silently take for this."""
+_INT_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What pcap_create(3PCAP) and its setters take; sizes in bytes."""
+
+    snaplen: int
+    promisc: bool
+    timeout_ms: int
+    buffer_size: int | None
+    immediate: bool
+    rfmon: bool
+    tstamp_type: str | None
+    tstamp_precision: str
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.snaplen <= MAXIMUM_SNAPLEN:
+            raise ValueError(f"snaplen is {self.snaplen}; it is 1 to {MAXIMUM_SNAPLEN} bytes")
+        if self.buffer_size is not None and not 1 <= self.buffer_size <= _INT_MAX:
+            raise ValueError(f"buffer_size is {self.buffer_size}; it is 1 to {_INT_MAX} bytes, or None")
+        if not 0 <= self.timeout_ms <= _INT_MAX:
+            raise ValueError(f"timeout_ms is {self.timeout_ms}; it is 0 to {_INT_MAX} milliseconds")
+        if self.tstamp_precision not in ("nano", "micro"):
+            raise ValueError(f"tstamp_precision is {self.tstamp_precision!r}; it is 'nano' or 'micro'")
+
+
+def open_device(c: Library, device: str, options: Options) -> Handle:
+    """An activated, non-blocking handle.
+
+    Raises DeviceNotFoundError, CapturePermissionError, or PcapError with libpcap's message.
+    """
+    if not device or "\0" in device:
+        raise DeviceNotFoundError(f"no such device: {device!r}; `pypcapzc devices` lists them")
+    errbuf = error_buffer()
+    pcap = c.pcap_create(device.encode(), errbuf)
+    if not pcap:
+        raise PcapError(f"{device}: {errbuf.value.decode(errors='replace')}")
+    try:
+        _configure(c, pcap, device, options)
+        _activate(c, pcap, device, options)
+        if c.pcap_setnonblock(pcap, 1, errbuf) < 0:
+            raise PcapError(f"{device}: {errbuf.value.decode(errors='replace')}")
+    except BaseException:
+        c.pcap_close(pcap)
+        raise
+    return Handle(c, pcap, device)
+
+
+def _configure(c: Library, pcap: Any, device: str, options: Options) -> None:
+    c.pcap_set_snaplen(pcap, options.snaplen)
+    c.pcap_set_promisc(pcap, options.promisc)
+    c.pcap_set_timeout(pcap, options.timeout_ms)
+    if options.buffer_size is not None:
+        c.pcap_set_buffer_size(pcap, options.buffer_size)
+    if options.immediate:
+        c.pcap_set_immediate_mode(pcap, 1)
+    if options.rfmon and (status := c.pcap_set_rfmon(pcap, 1)) < 0:
+        raise failure(c, status, "", device)
+    if options.tstamp_type is not None:
+        kind = c.pcap_tstamp_type_name_to_val(options.tstamp_type.encode())
+        if kind < 0:
+            raise ValueError(f"tstamp_type is {options.tstamp_type!r}; pcap-tstamp(7) lists them")
+        if (status := c.pcap_set_tstamp_type(pcap, kind)) < 0:
+            raise failure(c, status, "", device)
+    if options.tstamp_precision == "nano" and c.has("pcap_set_tstamp_precision"):
+        status = c.pcap_set_tstamp_precision(pcap, PCAP_TSTAMP_PRECISION_NANO)
+        if status not in (0, PCAP_ERROR_TSTAMP_PRECISION_NOTSUP):  # a device without: microseconds
+            raise failure(c, status, "", device)
+
+
+def _activate(c: Library, pcap: Any, device: str, options: Options) -> None:
+    status = c.pcap_activate(pcap)
+    if status < 0:
+        text = error_text(c, pcap)
+        if status == PCAP_ERROR_RFMON_NOTSUP:
+            text = text or "it has no monitor mode"
+        error = failure(c, status, text, device)
+        if options.buffer_size is not None and "allocate memory" in text:
+            error = PcapError(f"{error}; ask for less than {options.buffer_size} bytes of buffer", status)
+        raise error
+    if status > 0:
+        text = error_text(c, pcap) or c.pcap_statustostr(status).decode(errors="replace")
+        warnings.warn(f"{device}: {text}", RuntimeWarning, stacklevel=5)
+
+
+def nanoseconds_per_unit(c: Library, pcap: Any) -> int:
+    """What one unit of the fraction in a time stamp of this handle is (pcap_get_tstamp_precision(3PCAP))."""
+    if not c.has("pcap_get_tstamp_precision"):
+        return 1000
+    return 1000 if c.pcap_get_tstamp_precision(pcap) == PCAP_TSTAMP_PRECISION_MICRO else 1

@@ -1,0 +1,185 @@
+"""Savefiles: regular files, pipes, standard input, and whatever else in Python can be read from."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import io
+import os
+import selectors
+import stat
+import termios
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..constants import PCAP_ERRBUF_SIZE, PCAP_TSTAMP_PRECISION_NANO
+from ..errors import CaptureClosedError, PcapError, SavefileError
+from ..handle import Handle
+from ..libpcap import Library, library
+from ..libpcap.cstdio import ReaderStream, close_stream, open_descriptor
+from ..waker import Waker
+from . import records
+from .stock import StockSource
+
+_OBJECT_BUFFER = 256 * 1024
+# Little is read ahead of a pipe: what is still in it is what FIONREAD counts.
+_PIPE_BUFFER = 16 * 1024
+# The largest overhead of a packet: a pcapng enhanced packet block is 32 bytes, options apart.
+_RECORD_OVERHEAD = 32
+
+
+class Readable(Protocol):
+    """What open_offline() can read besides paths: any binary file object."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; b"" at the end."""
+
+
+class _Pipe:
+    """Reads a pipe, terminal or socket so that Ctrl-C and close() from another thread interrupt it."""
+
+    def __init__(self, fd: int, waker: Waker) -> None:
+        self._fd, self._waker = fd, waker
+        self._selector = selectors.PollSelector()
+        self._selector.register(fd, selectors.EVENT_READ)
+        self._selector.register(waker.fileno(), selectors.EVENT_READ)
+
+    def read(self, size: int) -> bytes:
+        ready = {key.fd for key, _ in self._selector.select()}
+        if self._fd not in ready:
+            raise CaptureClosedError("reading was broken off in the middle of the stream")
+        return os.read(self._fd, size)
+
+    def waiting(self) -> int:
+        """Bytes that can be read without waiting."""
+        found = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._fd, termios.FIONREAD, found)
+        except OSError:  # a device that does not tell
+            return 0
+        return found[0]
+
+    def close(self) -> None:
+        self._selector.close()
+        os.close(self._fd)
+
+
+class SavefileSource(StockSource):
+    """Copied batches from a savefile.
+
+    From a pipe a batch has only packets that are there already, as far as can be told beforehand: libpcap
+    returns from a batch when it is full, so one that is too large would keep the first packets back.
+    """
+
+    def __init__(self, handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None) -> None:
+        super().__init__(handle, scale=1, linger=0, live=False)
+        self._stream, self._pipe = stream, pipe
+        self._largest = 0
+
+    def _fill(self, limit: int) -> Any:
+        if self._pipe is not None:
+            there = self._pipe.waiting() // (self._largest + _RECORD_OVERHEAD) if self._largest else 0
+            limit = min(limit, max(1, there))
+        batch = super()._fill(limit)
+        if batch is not None and self._pipe is not None:
+            self._largest = max(self._largest, records.largest_caplen(batch.memory(), batch.count))
+        return batch
+
+    def _note(self, status: int, pcap: Any) -> None:
+        if status < 0 and self._stream is not None and self._stream.error is not None:
+            error, self._stream.error = self._stream.error, None
+            if not isinstance(error, Exception):
+                raise error
+            self._failure = self._failure or _unreadable(self._handle.name, error)
+            return
+        super()._note(status, pcap)
+        if self._failure is not None and not isinstance(self._failure, SavefileError):
+            self._failure = SavefileError(f"{self._failure}; all packets before this were read", status)
+
+    def close(self) -> None:
+        """Let go of the pipe too."""
+        super().close()
+        if self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            pipe.close()
+
+
+def _unreadable(name: str, error: Exception) -> PcapError:
+    if isinstance(error, PcapError):
+        return error
+    return SavefileError(f"{name}: cannot be read: {error}")
+
+
+def open_savefile(source: Any, waker: Waker) -> tuple[Handle, SavefileSource]:
+    """Open a path, "-" (standard input), a descriptor number, or a binary file object.
+
+    Raises FileNotFoundError and other OSErrors as open() does, SavefileError where libpcap cannot read it.
+    """
+    if isinstance(source, int) or source == "-":
+        fd = os.dup(0 if source == "-" else source)
+        return _open_descriptor(fd, "standard input" if source in ("-", 0) else f"descriptor {source}", waker)
+    if isinstance(source, str | bytes | os.PathLike):
+        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        return _open_descriptor(fd, os.fsdecode(source), waker)
+    raw = source.raw if isinstance(source, io.BufferedReader) else source
+    if isinstance(raw, io.FileIO):
+        fd = os.dup(raw.fileno())
+        if source.seekable():
+            os.lseek(fd, source.tell(), os.SEEK_SET)  # what a BufferedReader has read ahead is not lost
+        return _open_descriptor(fd, str(raw.name), waker)
+    if isinstance(source, io.TextIOBase) or not callable(getattr(source, "read", None)):
+        raise TypeError("open_offline takes a path, a descriptor, or a file object opened in binary mode")
+    stream = ReaderStream(_exact_reader(source), _OBJECT_BUFFER)
+    return _open_stream(stream, str(getattr(source, "name", type(source).__name__)), None)
+
+
+def _exact_reader(source: Readable) -> Callable[[int], bytes]:
+    def read(size: int) -> bytes:
+        data = source.read(size)
+        if not isinstance(data, bytes | bytearray | memoryview) or len(data) > size:
+            raise TypeError(f"read({size}) returned {type(data).__name__} of the wrong type or size")
+        return bytes(data)
+
+    return read
+
+
+def _open_descriptor(fd: int, name: str, waker: Waker) -> tuple[Handle, SavefileSource]:
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        os.close(fd)
+        raise IsADirectoryError(f"{name} is a directory, not a savefile")
+    if stat.S_ISREG(mode):
+        c = library()
+        file = open_descriptor(fd)
+        pcap, message = _open_file(c, file)
+        if not pcap:
+            close_stream(file)
+            raise SavefileError(f"{name}: {message}")
+        handle = Handle(c, pcap, name)
+        return handle, SavefileSource(handle, None, None)
+    pipe = _Pipe(fd, waker)
+    return _open_stream(ReaderStream(pipe.read, _PIPE_BUFFER), name, pipe)
+
+
+def _open_stream(stream: ReaderStream, name: str, pipe: _Pipe | None) -> tuple[Handle, SavefileSource]:
+    c = library()
+    pcap, message = _open_file(c, stream.file)
+    if not pcap:
+        stream.close()
+        if pipe is not None:
+            pipe.close()
+        if isinstance(stream.error, Exception):
+            raise _unreadable(name, stream.error) from stream.error
+        if stream.error is not None:
+            raise stream.error
+        raise SavefileError(f"{name}: {message}")
+    handle = Handle(c, pcap, name)
+    return handle, SavefileSource(handle, stream, pipe)
+
+
+def _open_file(c: Library, file: int) -> tuple[Any, str]:
+    """pcap_fopen_offline_with_tstamp_precision(3PCAP), since libpcap 1.5.1."""
+    errbuf = ctypes.create_string_buffer(PCAP_ERRBUF_SIZE)
+    pcap = c.pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, errbuf)
+    return pcap, errbuf.value.decode(errors="replace")

@@ -1,0 +1,87 @@
+"""Waker: gets a thread out of its wait, from another thread or from a signal handler."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import sys
+import threading
+
+# poll() has no FD_SETSIZE; macOS's does not take /dev/bpf devices, its select() does.
+_Selector: type[selectors.BaseSelector] = (
+    selectors.SelectSelector if sys.platform == "darwin" else selectors.PollSelector
+)
+
+
+class Waker:
+    """A pipe that is readable while somebody is to be woken.
+
+    Its descriptors are closed when the last waiter has left, so that no number is used after it went to
+    somebody else.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._waiters = 0
+        self._closing = False
+        # Re-entrant: a signal handler may wake the very thread that holds it.
+        self._lock = threading.RLock()
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._read
+
+    def wake(self) -> None:
+        """Wake, now or at the next wait; from any thread, a signal handler, or after close()."""
+        with self._lock:
+            if self._write >= 0:
+                with contextlib.suppress(BlockingIOError):  # full: it is awake already
+                    os.write(self._write, b"!")
+
+    def clear(self) -> None:
+        """Wait again."""
+        with self._lock:
+            if self._read >= 0 and not self._closing:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._read, 4096)
+
+    def wait(self, fd: int, timeout: float | None) -> None:
+        """Until ``fd`` is readable (or in error), somebody wakes, or ``timeout`` seconds are over.
+
+        ``fd`` -1 waits for the waker alone.  Python's signal handlers run at once.
+        """
+        with self._lock:
+            if self._closing:
+                return
+            self._waiters += 1
+        try:
+            with _Selector() as selector:
+                selector.register(self._read, selectors.EVENT_READ)
+                if fd >= 0:
+                    selector.register(fd, selectors.EVENT_READ)
+                selector.select(timeout)
+        finally:
+            with self._lock:
+                self._waiters -= 1
+                self._close_unused()
+
+    def close(self) -> None:
+        """Wake everybody for good."""
+        with self._lock:
+            self._closing = True
+            if self._waiters:
+                self.wake()
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._closing and not self._waiters and self._read >= 0:
+            os.close(self._read)
+            os.close(self._write)
+            self._read = self._write = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_lock"):
+            self.close()

@@ -1,0 +1,153 @@
+"""Is zero-copy to be had here (before a capture), and is it in use (on an open one)?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import platforms
+from .errors import LibraryError, ZeroCopyUnavailableError
+from .libpcap import Library, extension, library
+from .platforms import TPACKET_NAMES, Kernel, Permission
+
+BUILD_COMMAND = "pypcapzc build   # a libpcap with the zero-copy patch, for this machine"
+
+
+@dataclass(frozen=True)
+class LibraryFacts:
+    """The libpcap that captures use."""
+
+    path: str | None
+    version: str | None
+    patched: bool
+    """It has the patch: it exports ``pcap_zc_abi``, whatever its version string says."""
+    abi: int | None
+    """What pcap_zc_abi() returned."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What ``pypcapzc doctor`` prints."""
+
+    library: LibraryFacts
+    platform: str
+    mechanism: str
+    """What the kernel has: ``bpf_zbuf``, ``tpacket_v3`` or ``none``."""
+    lent: bool
+    """A capture opened now gives Python blocks that nobody copied."""
+    zero_copy: bool
+    """The mechanism is usable: by kernel, library and this user.  With a stock libpcap it then serves
+    inside libpcap only, and ``lent`` is False."""
+    reasons: tuple[str, ...]
+    """Why it is as it is, most important first."""
+    fixes: tuple[str, ...]
+    """Commands that change it."""
+    permissions: Permission
+    limits: dict[str, int]
+    """The kernel's limits on buffer sizes, in bytes, by its names for them."""
+
+    @property
+    def available(self) -> bool:
+        """``mode="zerocopy"`` would work: what doctor's exit code says."""
+        return self.lent
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: see ``doctor --json``."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class InUse:
+    """What an open capture does: read from its descriptor, not from what was asked for."""
+
+    lent: bool
+    """Blocks reach Python uncopied."""
+    mechanism: str
+    """``tpacket_v3``, ``bpf_zbuf``, ``savefile`` or ``none``: what brings packets to libpcap."""
+    ring_bytes: int | None
+    """Size of the ring shared with the kernel, as mapped; None where there is none."""
+    reason: str
+    """Why blocks are lent or copied."""
+
+
+def status(device: str | None = None) -> Status:
+    """What zero-copy needs and what of it is here.  ``device`` is looked at only where it makes a difference.
+
+    Never raises for what it reports: a libpcap that cannot be loaded is one of the reasons.
+    """
+    platform = platforms.current()
+    kernel, permission = platform.kernel(), platform.permission()
+    reasons: list[str] = []
+    fixes: list[str] = []
+    try:
+        loaded: Library | None = library()
+    except LibraryError as error:
+        loaded = None
+        reasons.append(str(error))
+    facts = _library_facts(loaded)
+    serves = loaded is not None and (
+        facts.patched or platform.library_mechanism(loaded.version) == kernel.mechanism
+    )
+    if loaded is not None and not facts.patched:
+        reasons.append(_stock_reason(loaded, serves and kernel.usable, kernel))
+        if kernel.mechanism != "none":
+            fixes.append(BUILD_COMMAND)
+    if facts.patched:
+        reasons.append(f"{facts.path} has the zero-copy patch (ABI {facts.abi})")
+    reasons += kernel.reasons
+    fixes += kernel.fixes
+    if not permission.allowed:
+        reasons.append(permission.reason)
+        if permission.fix:
+            fixes.append(permission.fix)
+    zero_copy = serves and kernel.usable and permission.allowed
+    return Status(
+        facts,
+        platform.name,
+        kernel.mechanism,
+        False,
+        zero_copy,
+        tuple(reasons),
+        tuple(fixes),
+        permission,
+        kernel.limits,
+    )
+
+
+def require(device: str) -> None:
+    """Raise ZeroCopyUnavailableError, with what is missing and how to get it, unless blocks would be lent."""
+    found = status(device)
+    if not found.lent:
+        raise ZeroCopyUnavailableError(
+            f"no zero-copy capture on {device}: {'; '.join(found.reasons)}. "
+            f"To change it: {' ; '.join(found.fixes) or 'nothing can be done on this system'}"
+        )
+
+
+def in_use(c: Library, fd: int, asked: str) -> InUse:
+    """What a capture on descriptor ``fd`` (-1: a savefile) really does."""
+    why = "mode='buffered' was asked for" if asked == "buffered" else f"{c.path} is not patched"
+    if fd < 0:
+        return InUse(False, "savefile", None, f"packets are copied: {why}")
+    platform = platforms.current()
+    ring, version = platform.ring_bytes(fd), platform.tpacket_version(fd)
+    if ring is None or version is None:
+        return InUse(False, "none", ring, f"packets are copied: {why}")
+    mechanism = TPACKET_NAMES.get(version, str(version)).lower()
+    return InUse(
+        False, mechanism, ring, f"libpcap reads the kernel's ring ({mechanism}); packets are copied: {why}"
+    )
+
+
+def _library_facts(loaded: Library | None) -> LibraryFacts:
+    if loaded is None:
+        return LibraryFacts(None, None, False, None)
+    abi = extension.abi(loaded)
+    return LibraryFacts(str(loaded.path), loaded.version, abi is not None, abi)
+
+
+def _stock_reason(loaded: Library, serves: bool, kernel: Kernel) -> str:
+    where = f"{loaded.path} ({loaded.version}) is not patched"
+    if serves:
+        return f"{where}: {kernel.mechanism} serves inside libpcap only, and packets are copied to Python"
+    return f"{where}: it lends nothing to Python"

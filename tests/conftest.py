@@ -1,0 +1,40 @@
+"""What a test needs, and what happens where it cannot be had.
+
+A test marked ``netns`` (or another marker in CAPABILITIES) is skipped with its reason where the
+machine cannot run it; ``PYPCAPZC_REQUIRE=netns,...`` turns such a skip into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+
+from lab import netns
+from support import headers
+
+CAPABILITIES: dict[str, Callable[[], str | None]] = {"netns": cache(netns.why_not), "cc": headers.why_not}
+
+
+@pytest.fixture
+def net() -> Iterator[netns.Lab]:
+    """A private network namespace with the veth pair zc0 (capture here) and zc1 (send here)."""
+    with netns.Lab() as made:
+        yield made
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    required = {word.strip() for word in os.environ.get("PYPCAPZC_REQUIRE", "").split(",")}
+    for marker, why_not in CAPABILITIES.items():
+        if item.get_closest_marker(marker) and (reason := why_not()):
+            if marker in required:
+                pytest.fail(f"PYPCAPZC_REQUIRE names {marker!r}, but {reason}", pytrace=False)
+            pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not any(item.get_closest_marker(marker) for marker in CAPABILITIES):
+            item.add_marker(pytest.mark.unit)
