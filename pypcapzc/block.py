@@ -126,6 +126,11 @@ class Lease(ABC):
     savefile_format = False
     """True where ``nbytes`` bytes are savefile records, in this host's byte order, as they lie."""
 
+    @property
+    def packet_bytes(self) -> int:
+        """Sum of all caplens."""
+        return sum(self.index().cast("I")[3::6])
+
     @abstractmethod
     def export(self) -> Any:
         """A new exporter (see exporter_type) of at least ``nbytes`` bytes."""
@@ -229,6 +234,11 @@ class Block:
     def nbytes(self) -> int:
         """Length of ``data`` in bytes, what lies between the packets included."""
         return self._custody.lease.nbytes
+
+    @property
+    def packet_bytes(self) -> int:
+        """Bytes of packets: the sum of all caplens."""
+        return self._custody.lease.packet_bytes
 
     @property
     def data(self) -> memoryview:

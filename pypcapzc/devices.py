@@ -45,10 +45,11 @@ def devices() -> list[Device]:
     """
     import ctypes
 
-    from . import libpcap as c
+    from .libpcap import error_buffer, library, pcap_if
 
-    first = ctypes.POINTER(c.pcap_if)()
-    errbuf = c.error_buffer()
+    c = library()
+    first = ctypes.POINTER(pcap_if)()
+    errbuf = error_buffer()
     if c.pcap_findalldevs(ctypes.byref(first), errbuf) < 0:
         raise PcapError(f"cannot list devices: {errbuf.value.decode(errors='replace')}")
     try:

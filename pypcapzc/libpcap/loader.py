@@ -177,11 +177,11 @@ def load(path: str | os.PathLike[str] | None = None) -> Library:
 
 
 _NAMED_BY = {
-    "argument": "",
-    "environment": f"{ENVIRONMENT_VARIABLE} names ",
-    "built": "the library that `pypcapzc build` installed, ",
-    "bundled": "the library in this package, ",
-    "system": "the system's library, ",
+    "argument": "{}",
+    "environment": ENVIRONMENT_VARIABLE + " names {}, which",
+    "built": "The library that `pypcapzc build` installed, {},",
+    "bundled": "The library in this package, {},",
+    "system": "The system's library, {},",
 }
 _REMEDIES = {
     "argument": "Name the file of a libpcap for this system.",
@@ -193,10 +193,7 @@ _REMEDIES = {
 
 
 def _failure(name: str, origin: str, what: str) -> LibraryError:
-    message = f"{_NAMED_BY[origin]}{name}, which {what}" if _NAMED_BY[origin] else f"{name} {what}"
-    if _NAMED_BY[origin].endswith(", "):
-        message = f"{_NAMED_BY[origin]}{name}, {what}"
-    return LibraryError(f"{message}. {_REMEDIES[origin]}")
+    return LibraryError(f"{_NAMED_BY[origin].format(name)} {what}. {_REMEDIES[origin]}")
 
 
 def _open(name: str, origin: str) -> Library:
@@ -262,14 +259,23 @@ _INSTALL = {
 }
 
 
+def _absent(name: str, error: LibraryError) -> bool:
+    """Whether the dynamic linker says that there is no such library, and not that it cannot be used.
+
+    Read from its words, in the forms of glibc and musl, FreeBSD, macOS and Python on Windows; they must
+    follow the library's own name, as a library that one of its own needs may be what is missing.
+    """
+    missing = re.escape(name) + r"\W+(cannot open|not found|no such file)|could not find module"
+    return re.search(missing, str(error.__cause__), re.IGNORECASE) is not None
+
+
 def _open_system() -> Library:
     damaged: LibraryError | None = None
     for name in _system_candidates():
         try:
             return _open(name, "system")
         except LibraryError as error:
-            # The dynamic linker's "no such file" is the usual case; a file that is there tells more.
-            if damaged is None and os.path.isabs(name) and os.path.exists(name):
+            if damaged is None and not _absent(name, error):
                 damaged = error
     if damaged is not None:
         raise damaged

@@ -5,8 +5,8 @@ it is older than the tags, and for functions that older tags had under another s
 with this one.  ``fails`` is how a caller tells that a call failed (the functions' man pages).
 
 Two rules make the types: a ``char *`` that the function only reads, or returns, is ``c_char_p``, and one
-that it writes to is a pointer, so that ctypes refuses an immutable ``bytes`` there.  Bytes of packets and
-``user`` arguments are ``c_void_p``, which takes bytes, arrays and addresses alike.
+that it writes to is a ``char_buffer``, which refuses an immutable ``bytes``.  Bytes of packets and ``user``
+arguments are ``c_void_p``, which takes bytes, arrays and addresses alike.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _INSN = POINTER(t.bpf_insn)
 _IF = POINTER(t.pcap_if_t)
 _AUTH = POINTER(t.pcap_rmtauth)
 _QUEUE = POINTER(t.pcap_send_queue)
-_OUT = POINTER(c_char)
+_OUT = t.char_buffer
 _INT = POINTER(c_int)
 _BYTES = POINTER(c_ubyte)
 _U32 = t.bpf_u_int32

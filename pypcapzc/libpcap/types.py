@@ -40,6 +40,7 @@ __all__ = [
     "bpf_int32",
     "bpf_program",
     "bpf_u_int32",
+    "char_buffer",
     "error_buffer",
     "in6_addr",
     "in_addr",
@@ -83,6 +84,24 @@ FILE_p = c_void_p
 PAirpcapHandle = c_void_p
 HANDLE = c_void_p
 intptr_t = c_ssize_t
+
+
+class char_buffer:  # noqa: N801
+    """``char *`` that the function writes to: a ctypes array of char, a pointer, or None.
+
+    Only for argtypes.  ctypes' own pointer to char would also take a ``bytes``, and have it written to.
+    """
+
+    _pointer: ClassVar[Any] = POINTER(c_char)
+
+    @classmethod
+    def from_param(cls, value: Any) -> Any:
+        """What ctypes calls with the argument."""
+        if isinstance(value, bytes):
+            raise TypeError("bytes cannot be written to; use error_buffer() or ctypes.create_string_buffer()")
+        return cls._pointer.from_param(value)
+
+
 #: ``PCAP_SOCKET`` (pcap/socket.h): a file descriptor, or on Windows a SOCKET.
 PCAP_SOCKET: type[c_int] | type[c_size_t] = c_size_t if sys.platform == "win32" else c_int
 
@@ -218,7 +237,7 @@ class addrinfo(Structure):  # noqa: N801
     """<netdb.h>, for ``pcap_nametoaddrinfo``; the result is freed with the C library's freeaddrinfo."""
 
 
-# The BSDs, macOS and Windows have the canonical name first.
+# The canonical name comes first, but not on Linux and OpenBSD.
 _TAIL: _Fields = [("ai_canonname", c_char_p), ("ai_addr", POINTER(sockaddr))]
 addrinfo._fields_ = [
     ("ai_flags", c_int),
@@ -226,7 +245,7 @@ addrinfo._fields_ = [
     ("ai_socktype", c_int),
     ("ai_protocol", c_int),
     ("ai_addrlen", c_size_t if sys.platform == "win32" else c_uint32),
-    *(_TAIL[::-1] if sys.platform.startswith(("linux", "android")) else _TAIL),
+    *(_TAIL[::-1] if sys.platform.startswith(("linux", "android", "openbsd")) else _TAIL),
     ("ai_next", POINTER(addrinfo)),
 ]
 

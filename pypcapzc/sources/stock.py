@@ -61,6 +61,10 @@ class Batch(Lease):
         self._scale, self._free = scale, free
         self._index: memoryview | None = None
 
+    @property
+    def packet_bytes(self) -> int:
+        return self.nbytes - self.count * records.HEADER.size
+
     def export(self) -> Any:
         exporter = exporter_type(self.arena.capacity).from_address(self.arena.stream.address)
         exporter.arena = self.arena  # the memory lives as long as its views, whatever becomes of the source

@@ -60,7 +60,9 @@ def compiler() -> str:
 
 def run(*command: str | Path, **options: Any) -> str:
     """Run a command; its standard output, or an AssertionError with what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, capture_output=True, text=True, check=False, **options
+    )
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stderr}"
     return done.stdout
 
@@ -84,7 +86,7 @@ def why_not() -> str | None:
 def shared_library(folder: Path, name: str, source: str, *flags: str) -> Path:
     """Compile C source to a shared library."""
     made = folder / name
-    run(compiler(), "-shared", "-fPIC", *flags, "-o", made, "-x", "c", "-", input=source)
+    run(compiler(), "-shared", "-fPIC", "-o", made, "-x", "c", "-", "-x", "none", *flags, input=source)
     return made
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import re
 from ctypes import c_char, c_char_p, c_int, c_void_p
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pypcapzc import libpcap
 from pypcapzc.libpcap.prototypes import PROTOTYPES, Fails, Prototype
+from pypcapzc.libpcap.types import char_buffer
 from support import headers
 from support.headers import Tree
 
@@ -43,11 +45,12 @@ class Declarations:
         self.typedefs: dict[str, Any] = {}
         self.functions: dict[str, Any] = {}
         for node in headers.parsed(tree, system).ext:
+            if isinstance(node, c_ast.FuncDef):
+                continue
             if isinstance(node, c_ast.Typedef):
                 self.typedefs[node.name] = node.type
-            elif isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
-                if re.match(r"pcap_|bpf_", node.name):
-                    self.functions[node.name] = node.type
+            elif isinstance(node.type, c_ast.FuncDecl) and re.match(r"pcap_|bpf_", node.name):
+                self.functions[node.name] = node.type
 
     def arguments(self, function: Any) -> list[Any]:
         parameters = [parameter.type for parameter in function.args.params] if function.args else []
@@ -107,7 +110,7 @@ class Declarations:
             return type_ is c_void_p
         if base == "char":
             read_only = returned or "const" in target.quals
-            return type_ is c_char_p if read_only else type_ is ctypes.POINTER(c_char)
+            return type_ is c_char_p if read_only else type_ is char_buffer
         if base == "unsigned char" and not returned and type_ is c_void_p:
             return True
         return hasattr(type_, "contents") and self.matches(target, type_._type_)
@@ -218,7 +221,13 @@ def test_the_table_is_well_formed() -> None:
         pointer = row.restype in (c_char_p, c_void_p) or hasattr(row.restype, "contents")
         assert pointer or "NULL" not in row.fails.name
         errbuf = row.fails in (Fails.STATUS_ERRBUF, Fails.NULL_ERRBUF)
-        assert not errbuf or ctypes.POINTER(c_char) in row.argtypes
+        assert not errbuf or char_buffer in row.argtypes
+
+
+def test_the_names_for_type_checkers_are_those_of_the_table() -> None:
+    assert libpcap.__file__ is not None
+    source = Path(libpcap.__file__).read_text()
+    assert re.findall(r"^    (\w+): Function$", source, re.MULTILINE) == sorted(PROTOTYPES)
 
 
 def test_every_row_is_offered_and_callable_by_its_c_name() -> None:

@@ -1,0 +1,31 @@
+"""The command group."""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .capture import capture
+from .devices import devices
+from .doctor import doctor
+from .outcome import guarded
+from .read import read
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="pypcapzc")
+def app() -> None:
+    """Capture packets, and say plainly whether they are copied.
+
+    Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 not permitted, 4 no such device or file,
+    130 interrupted.
+    """
+
+
+for command in (doctor, devices, capture, read):
+    app.add_command(command)
+
+
+def run() -> int:
+    """Run the command line; returns the exit code."""
+    return guarded(lambda: app.main(prog_name="pypcapzc", standalone_mode=False))

@@ -1,0 +1,200 @@
+"""``pypcapzc capture``."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import Any
+
+import click
+
+from ..capture import Capture, Mode, open_live
+from ..errors import PcapError
+from ..zerocopy import InUse
+from . import options as shared
+from .outcome import Exit, code_of, warn
+from .tally import Tally
+from .terminal import REFRESH, Progress, progress, size
+
+_TIMEOUT_MS = 100
+_PATIENCE = 1.0
+"""Seconds without a packet after which packets that the kernel counted are no longer waited for."""
+
+
+@click.command()
+@click.option("-i", "--device", required=True, metavar="DEV", help="The device; see `pypcapzc devices`.")
+@shared.filter_option
+@shared.write_option
+@shared.count_option
+@click.option("--duration", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "zerocopy", "buffered"]),
+    default="auto",
+    show_default=True,
+    help="Lent blocks where they can be had; lent or an error; copied.",
+)
+@click.option(
+    "--buffer-size",
+    type=shared.size,
+    metavar="N",
+    help="The kernel's buffer, as 256M.  [default: libpcap's]",
+)
+@click.option("--snaplen", type=int, default=262144, show_default=True, help="Bytes kept of each packet.")
+@click.option("--no-promisc", is_flag=True, help="Do not put the device into promiscuous mode.")
+@click.option("--immediate", is_flag=True, help="Deliver each packet at once, at a price under load.")
+@shared.print_option
+@shared.json_option
+def capture(
+    device: str,
+    filter_: str | None,
+    target: str | None,
+    count: int | None,
+    duration: float | None,
+    mode: Mode,
+    buffer_size: int | None,
+    snaplen: int,
+    no_promisc: bool,
+    immediate: bool,
+    show: bool,
+    as_json: bool,
+) -> int:
+    """Capture packets: count them, write them to a savefile, or print them.
+
+    Ctrl-C ends it, after the packets that the kernel has already taken; a second Ctrl-C at once.
+    """
+    shared.check_standard_output(target, as_json, show)
+    opened = open_live(
+        device,
+        snaplen=snaplen,
+        promisc=not no_promisc,
+        timeout_ms=_TIMEOUT_MS,
+        buffer_size=buffer_size,
+        immediate=immediate,
+        mode=mode,
+        filter=filter_,
+    )
+    with opened, opened.dump_open(target) if target else nullcontext() as dumper:
+        session = _Session(opened, Tally(dumper, show), count, duration)
+        in_use = opened.zero_copy
+        if not as_json:
+            warn(f"{device}: {in_use.reason}")
+        with _interruptible(session), progress(not show) as line:
+            session.run(line)
+        summary = session.summary(in_use)
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        click.echo(_text(summary, target), err=target == "-")
+    if session.failure is not None:
+        warn(str(session.failure))
+        return code_of(session.failure)
+    return Exit.INTERRUPTED if session.interrupted else Exit.DONE
+
+
+class _Session:
+    """One run of the command."""
+
+    def __init__(self, opened: Capture, tally: Tally, count: int | None, duration: float | None) -> None:
+        self.opened, self.tally = opened, tally
+        self._count, self._duration = count, duration
+        self.interrupted = False
+        self.failure: PcapError | None = None
+
+    def interrupt(self) -> None:
+        """End it; the second time at once."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self.opened.breakloop()
+
+    def run(self, line: Progress) -> None:
+        """Capture until it is to end; a failure is kept, after all that was captured before it."""
+        try:
+            if self._capture(line) and self.opened.stop():
+                self._take_the_rest(line)
+        except PcapError as error:
+            self.failure = error
+
+    def _capture(self, line: Progress) -> bool:
+        """True where it ends with packets still coming, False where the count is complete."""
+        deadline = math.inf if self._duration is None else time.monotonic() + self._duration
+        while not self.interrupted and (left := deadline - time.monotonic()) > 0:
+            wanted = None if self._count is None else self._count - self.tally.packets
+            if wanted == 0:
+                return False
+            for block in self.opened.blocks(min(left, REFRESH), wanted):
+                self.tally.take(block)
+                self._show(line)
+            self._show(line)
+        return True
+
+    def _take_the_rest(self, line: Progress) -> None:
+        """What the kernel has taken already; a partly filled buffer comes when its timeout has passed."""
+        give_up = time.monotonic() + _PATIENCE
+        while time.monotonic() < give_up:
+            stats = self.opened.stats()
+            if stats.received - stats.dropped <= self.tally.packets:
+                return
+            block = self.opened.next_block(_TIMEOUT_MS / 1000)
+            if block is not None:
+                self.tally.take(block)
+                self._show(line)
+                give_up = time.monotonic() + _PATIENCE
+
+    def _show(self, line: Progress) -> None:
+        if line.due():
+            line.update(self.tally.packets, self.tally.nbytes, self.opened.stats().dropped)
+
+    def summary(self, in_use: InUse) -> dict[str, Any]:
+        """The object of ``--json``."""
+        stats = self.opened.stats()
+        return {
+            "captured": self.tally.packets,
+            "received": stats.received,
+            "dropped": stats.dropped,
+            "dropped_by_interface": stats.dropped_by_interface,
+            "bytes": self.tally.nbytes,
+            "seconds": round(self.tally.seconds, 6),
+            "mode": "zerocopy" if in_use.lent else "buffered",
+            "mechanism": in_use.mechanism,
+            "lent": in_use.lent,
+            "device": self.opened.name,
+            "reason": in_use.reason,
+            "interrupted": self.interrupted,
+        }
+
+
+@contextmanager
+def _interruptible(session: _Session) -> Iterator[None]:
+    """Ctrl-C (SIGINT) and SIGTERM end the waiting, and lose no packet that was taken."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        session.interrupt()
+
+    # An ignored SIGINT (a shell's background job) stays ignored.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _text(summary: dict[str, Any], target: str | None) -> str:
+    seconds = max(summary["seconds"], 1e-9)
+    where = f", written to {target}" if target else ""
+    return (
+        f"{summary['captured']:,} packets captured ({size(summary['bytes'])} in {seconds:.2f} s, "
+        f"{summary['captured'] / seconds:,.0f}/s){where}\n"
+        f"{summary['received']:,} received by the filter, {summary['dropped']:,} dropped by the kernel, "
+        f"{summary['dropped_by_interface']:,} dropped by the interface\n"
+        f"{'blocks lent by the kernel' if summary['lent'] else 'packets copied'} "
+        f"(mechanism {summary['mechanism']})"
+    )

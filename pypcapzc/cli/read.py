@@ -1,0 +1,77 @@
+"""``pypcapzc read``."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from typing import Any
+
+import click
+
+from ..errors import PcapError
+from ..savefile import open_offline
+from . import options as shared
+from .outcome import Exit, code_of, warn
+from .tally import Tally
+from .terminal import progress, size
+
+
+@click.command()
+@click.argument("file")
+@shared.filter_option
+@shared.write_option
+@shared.count_option
+@shared.print_option
+@shared.json_option
+def read(
+    file: str, filter_: str | None, target: str | None, count: int | None, show: bool, as_json: bool
+) -> int:
+    """Read a savefile (pcap or pcapng; - is standard input): count, filter, print, or write its packets."""
+    shared.check_standard_output(target, as_json, show)
+    failure: PcapError | None = None
+    with open_offline(file) as opened:
+        if filter_ is not None:
+            opened.set_filter(filter_)
+        with opened.dump_open(target) if target else nullcontext() as dumper, progress(not show) as line:
+            tally = Tally(dumper, show)
+            try:
+                for block in opened.blocks(count=count):
+                    tally.take(block)
+                    if line.due():
+                        line.update(tally.packets, tally.nbytes)
+            except PcapError as error:  # all packets before the damage count
+                failure = error
+        summary = {
+            "captured": tally.packets,
+            "received": None,
+            "dropped": None,
+            "dropped_by_interface": None,
+            "bytes": tally.nbytes,
+            "seconds": round(tally.seconds, 6),
+            "mode": "buffered",
+            "mechanism": opened.zero_copy.mechanism,
+            "lent": opened.zero_copy.lent,
+            "device": opened.name,
+            "datalink": opened.datalink_name,
+            "snaplen": opened.snapshot,
+            "first_ns": tally.first_ns,
+            "last_ns": tally.last_ns,
+        }
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        click.echo(_text(summary, target), err=target == "-")
+    if failure is not None:
+        warn(str(failure))
+        return code_of(failure)
+    return Exit.DONE
+
+
+def _text(summary: dict[str, Any], target: str | None) -> str:
+    where = f", written to {target}" if target else ""
+    first, last = summary["first_ns"], summary["last_ns"]
+    span = f" over {(last - first) / 1e9:.6f} s" if first is not None else ""
+    return (
+        f"{summary['captured']:,} packets, {size(summary['bytes'])}{span} "
+        f"({summary['datalink']}, snaplen {summary['snaplen']}){where}"
+    )

@@ -1,0 +1,70 @@
+"""What a terminal shows: consoles, live progress, sizes, packet lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+REFRESH = 0.25
+"""Seconds between two looks of the progress line."""
+
+
+def standard_output() -> Console:
+    """The console of standard output."""
+    return Console(highlight=False)
+
+
+def size(count: float) -> str:
+    """Bytes for people, as 12.3 MB (powers of ten)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+class Progress:
+    """One line that is written over: packets, rate, bytes, drops.  Nothing where nobody would see it."""
+
+    def __init__(self, live: Live | None) -> None:
+        self._live = live
+        self._shown = (time.monotonic(), 0)
+
+    def due(self) -> bool:
+        """Whether it is time to show something again."""
+        return self._live is not None and time.monotonic() >= self._shown[0] + REFRESH
+
+    def update(self, packets: int, nbytes: int, dropped: int = 0) -> None:
+        """Show these totals."""
+        if self._live is None:
+            return
+        now = time.monotonic()
+        then, before = self._shown
+        rate = (packets - before) / (now - then)
+        self._shown = (now, packets)
+        text = Text(f"{packets:,} packets   {rate:,.0f}/s   {size(nbytes)}   ")
+        text.append(f"{dropped:,} dropped", "bold red" if dropped else "")
+        self._live.update(text, refresh=True)
+
+
+@contextmanager
+def progress(wanted: bool) -> Iterator[Progress]:
+    """A Progress on standard error where that is a terminal."""
+    if not wanted or sys.stderr is None or not sys.stderr.isatty():
+        yield Progress(None)
+        return
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+        yield Progress(live)
+
+
+def packet_line(ts_ns: int, data: memoryview, wirelen: int) -> str:
+    """One packet: time of day, bytes present and on the wire, the first bytes."""
+    seconds, rest = divmod(ts_ns, 1_000_000_000)
+    clock = time.strftime("%H:%M:%S", time.localtime(seconds))
+    return f"{clock}.{rest:09d}  {len(data):5d}/{wirelen:<5d}  {bytes(data[:32]).hex(' ', 2)}"
