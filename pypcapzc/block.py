@@ -102,12 +102,7 @@ def exporter_type(size: int) -> Any:
 
     Sources round their sizes up (``rounded``), so that there are few.
     """
-
-    def views_died(self: Any) -> None:
-        self.custody.views_died()
-
-    body = {"_type_": ctypes.c_ubyte, "_length_": size, "__del__": views_died}
-    return type(f"Exporter{size}", (ctypes.Array,), body)
+    return type(f"Exporter{size}", (ctypes.Array,), {"_type_": ctypes.c_ubyte, "_length_": size})
 
 
 def rounded(size: int) -> int:
@@ -166,8 +161,10 @@ class _Custody:
             exporter = self._exporter() if self._exporter is not None else None
             if exporter is None:
                 exporter = self.lease.export()
-                exporter.custody = self
                 self._exporter = weakref.ref(exporter)
+                # Not a __del__ of the exporter: while that runs, the weak reference still gives the dying
+                # object.  This runs when it gives None, and keeps the custody until then.
+                weakref.finalize(exporter, self.views_died).atexit = False
             return exporter
 
     def in_use(self) -> bool:

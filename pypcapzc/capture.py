@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import select
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +61,7 @@ class Capture:
         self.live = live
         self._asked = asked
         self._broken = False
-        self._packets: Iterator[tuple[int, bytes]] | None = None
+        self._mine = threading.local()  # the iterator of each thread: a shared one would lose packets
         self._counters = _Counters()
         with handle.borrow() as pcap:
             self._fd: int = self._c.pcap_get_selectable_fd(pcap) if live else -1
@@ -100,23 +101,29 @@ class Capture:
                 yield block
             finally:
                 block.retire()
+            if deadline is not None and time.monotonic() >= deadline:
+                return
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """(ts_ns, bytes) of each packet, safe copies; ends with the savefile, and at breakloop().
 
-        A second ``for`` goes on where the first left off: packets that were taken from the kernel with the
-        last one belong to this iterator, and next_block() does not return them.
+        A second ``for`` of the same thread goes on where the first left off: packets that were taken from
+        the kernel with the last one belong to this iterator, and next_block() does not return them.
         """
-        if self._packets is None:
-            self._packets = chain.from_iterable(self._batches())
-        return self._packets
+        packets: Iterator[tuple[int, bytes]] | None = getattr(self._mine, "packets", None)
+        if packets is None:
+            packets = self._mine.packets = chain.from_iterable(iter(self._next_batch, None))
+        return packets
 
-    def _batches(self) -> Iterator[Iterable[tuple[int, bytes]]]:
+    def _next_batch(self) -> Iterable[tuple[int, bytes]] | None:
+        """None ends the iteration, and this thread's next one begins anew."""
+        found = None
         try:
-            while (found := self._await(lambda: self._source.next_packets(BATCH_PACKETS), None)) is not None:
-                yield found
+            found = self._await(lambda: self._source.next_packets(BATCH_PACKETS), None)
         finally:
-            self._packets = None
+            if found is None:
+                self._mine.packets = None
+        return found
 
     def _next_block(self, limit: int, deadline: float | None) -> Block | None:
         return self._await(lambda: self._source.next_block(limit), deadline)
@@ -329,8 +336,10 @@ class Capture:
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and not handle.closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            finally:  # warnings may be errors
+                self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "lent" if self._source.lent else "copied"

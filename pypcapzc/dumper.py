@@ -79,10 +79,11 @@ class Dumper:
         self._write_records(memoryview(b"".join(parts)), len(parts) // 2)
 
     def close(self) -> None:
-        """Close the file, where the dumper opened it."""
+        """Close the file, where the dumper opened it; a later write() is an error."""
+        fd, self._fd = self._fd, -1
         if self._owned:
             self._owned = False
-            os.close(self._fd)
+            os.close(fd)
 
     def _header(self, ts_ns: int, caplen: int, wirelen: int) -> bytes:
         seconds, rest = divmod(ts_ns, records.NANOSECONDS)

@@ -83,5 +83,8 @@ class Waker:
             self._read = self._write = -1
 
     def __del__(self) -> None:
+        # Nobody can wait any more.  In a forked child a thread of the parent may seem to: waking it would go
+        # through the pipe that parent and child share.
         if hasattr(self, "_lock"):
+            self._waiters = 0
             self.close()
