@@ -251,7 +251,7 @@ def finish(process: subprocess.Popen[str], timeout: float = 60.0) -> Sent:
 
 def _send(options: argparse.Namespace, count: int) -> Sent:
     if options.loopback:
-        return send_loopback(count, options.size, rate=options.rate, seed=options.seed)
+        return send_loopback(count, options.size, rate=options.rate, seed=options.seed, port=options.port)
     with Sender(
         options.device,
         options.size,
@@ -274,6 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--size", type=frames.parse_size, default=64, help="bytes: 64, or 60-1500 for random sizes"
     )
+    parser.add_argument("--port", type=int, default=0, help="of --loopback; 0: any free one")
     parser.add_argument("--seed", type=int, default=1, help="of the random sizes")
     parser.add_argument("--first", type=int, default=0, help="first sequence number")
     parser.add_argument("--qdisc", action="store_true", help="send through the queueing discipline")

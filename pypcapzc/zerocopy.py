@@ -84,6 +84,10 @@ def status(device: str | None = None) -> Status:
     except LibraryError as error:
         loaded = None
         reasons.append(str(error))
+    if not permission.allowed:
+        reasons.append(permission.reason)
+        if permission.fix:
+            fixes.append(permission.fix)
     facts = _library_facts(loaded)
     serves = loaded is not None and (
         facts.patched or platform.library_mechanism(loaded.version) == kernel.mechanism
@@ -96,10 +100,6 @@ def status(device: str | None = None) -> Status:
         reasons.append(f"{facts.path} has the zero-copy patch (ABI {facts.abi})")
     reasons += kernel.reasons
     fixes += kernel.fixes
-    if not permission.allowed:
-        reasons.append(permission.reason)
-        if permission.fix:
-            fixes.append(permission.fix)
     zero_copy = serves and kernel.usable and permission.allowed
     return Status(
         facts,
