@@ -81,18 +81,22 @@ class Capture:
 
     def blocks(self, timeout: float | None = None, count: int | None = None) -> Iterator[Block]:
         """Blocks until ``timeout`` seconds from this call have passed, ``count`` packets were yielded,
-        the savefile ends, or breakloop().
+        the savefile ends, breakloop(), or a close() in another thread.
 
         Each step takes the block before back: see Block for how long its views live.
         """
         if count is not None and count < 0:
             raise ValueError(f"count is {count}; it cannot be negative")
+        self._require_open()
         return self._blocks(_deadline(timeout), count)
 
     def _blocks(self, deadline: float | None, count: int | None) -> Iterator[Block]:
         left = count if count is not None else -1
         while left:
-            block = self._next_block(BATCH_PACKETS if left < 0 else min(left, BATCH_PACKETS), deadline)
+            try:
+                block = self._next_block(BATCH_PACKETS if left < 0 else min(left, BATCH_PACKETS), deadline)
+            except CaptureClosedError:  # by another thread, between two steps
+                return
             if block is None:
                 return
             if left > 0:
@@ -105,11 +109,12 @@ class Capture:
                 return
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        """(ts_ns, bytes) of each packet, safe copies; ends with the savefile, and at breakloop().
+        """(ts_ns, bytes) of each packet, safe copies; ends with the savefile, at breakloop() and close().
 
         A second ``for`` of the same thread goes on where the first left off: packets that were taken from
         the kernel with the last one belong to this iterator, and next_block() does not return them.
         """
+        self._require_open()
         packets: Iterator[tuple[int, bytes]] | None = getattr(self._mine, "packets", None)
         if packets is None:
             packets = self._mine.packets = chain.from_iterable(iter(self._next_batch, None))
@@ -119,7 +124,8 @@ class Capture:
         """None ends the iteration, and this thread's next one begins anew."""
         found = None
         try:
-            found = self._await(lambda: self._source.next_packets(BATCH_PACKETS), None)
+            with contextlib.suppress(CaptureClosedError):  # by another thread, between two steps
+                found = self._await(lambda: self._source.next_packets(BATCH_PACKETS), None)
         finally:
             if found is None:
                 self._mine.packets = None
@@ -193,6 +199,7 @@ class Capture:
         Raises FilterError with libpcap's own message.
         """
         with self._handle.borrow() as pcap, compiled(self._c, pcap, expression) as program:
+            self._source.filtered = True
             if self._c.pcap_setfilter(pcap, ctypes.byref(program)) < 0:
                 raise FilterError(f"filter {expression!r} cannot be installed: {error_text(self._c, pcap)}")
 
@@ -365,7 +372,11 @@ class _Counters:
         if capture.closed:
             return self._stats()
         raw = pcap_stat()
-        with capture._handle.borrow() as pcap:
+        with contextlib.ExitStack() as stack:
+            try:
+                pcap = stack.enter_context(capture._handle.borrow())
+            except CaptureClosedError:  # by another thread, just now
+                return self._stats()
             capture._check(capture._c.pcap_stats(pcap, ctypes.byref(raw)), pcap)
             now = (raw.ps_recv, raw.ps_drop, raw.ps_ifdrop)
             self._total = [

@@ -19,6 +19,8 @@ def open_offline(path_or_file: str | bytes | os.PathLike[Any] | int | Readable) 
 
     Raises FileNotFoundError and the like, SavefileError where libpcap cannot read it.
     """
+    if isinstance(path_or_file, int):
+        os.fstat(path_or_file)  # a closed one is an error here, before the waker's pipe gets its number
     waker = Waker()
     handle, source = open_savefile(path_or_file, waker)
     try:

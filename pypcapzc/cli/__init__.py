@@ -8,11 +8,16 @@ import sys
 def main() -> None:
     """The ``pypcapzc`` command; exits with the codes that cli.outcome gives."""
     try:
-        import click  # noqa: F401
-        import rich  # noqa: F401
-    except ImportError as error:
-        print(f"pypcapzc: the command line needs {error.name}: pip install 'pypcapzc[cli]'", file=sys.stderr)
-        sys.exit(1)
-    from .app import run
+        try:
+            import click  # noqa: F401
+            import rich  # noqa: F401
+        except ImportError as error:
+            needed = f"the command line needs {error.name}: pip install 'pypcapzc[cli]'"
+            print(f"pypcapzc: {needed}", file=sys.stderr)
+            sys.exit(1)
+        from .app import run
 
-    sys.exit(run())
+        code = run()
+    except KeyboardInterrupt:  # while all this was being imported
+        code = 130
+    sys.exit(code)

@@ -5,24 +5,32 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .build import build
 from .capture import capture
 from .devices import devices
 from .doctor import doctor
-from .outcome import guarded
+from .outcome import Exit, guarded
 from .read import read
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, "-V", "--version", prog_name="pypcapzc")
-def app() -> None:
+@click.pass_context
+def app(context: click.Context) -> None:
     """Capture packets, and say plainly whether they are copied.
 
     Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 not permitted, 4 no such device or file,
     130 interrupted.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(Exit.USAGE)
 
 
-for command in (doctor, devices, capture, read):
+for command in (doctor, devices, capture, read, build):
     app.add_command(command)
 
 

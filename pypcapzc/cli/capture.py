@@ -15,37 +15,45 @@ import click
 
 from ..capture import Capture, Mode, open_live
 from ..errors import PcapError
+from ..sources.live import MAXIMUM_SNAPLEN
 from ..zerocopy import InUse
 from . import options as shared
-from .outcome import Exit, code_of, warn
+from .outcome import Exit, code_of, one_line, warn
 from .tally import Tally
-from .terminal import REFRESH, Progress, progress, size
+from .terminal import REFRESH, Progress, packets, progress, size
 
 _TIMEOUT_MS = 100
 _PATIENCE = 1.0
 """Seconds without a packet after which packets that the kernel counted are no longer waited for."""
 
 
-@click.command()
+@click.command(short_help="Count packets, write them to a savefile, or print them.")
 @click.option("-i", "--device", required=True, metavar="DEV", help="The device; see `pypcapzc devices`.")
 @shared.filter_option
 @shared.write_option
 @shared.count_option
-@click.option("--duration", type=click.FloatRange(min=0), metavar="S", help="Stop after S seconds.")
+@click.option("--duration", type=shared.SECONDS, metavar="S", help="Stop after S seconds.")
 @click.option(
     "--mode",
     type=click.Choice(["auto", "zerocopy", "buffered"]),
     default="auto",
     show_default=True,
-    help="Lent blocks where they can be had; lent or an error; copied.",
+    help="auto: lent blocks where they can be had; zerocopy: lent, or an error; buffered: copied.",
 )
 @click.option(
     "--buffer-size",
-    type=shared.size,
+    type=shared.buffer_size,
     metavar="N",
-    help="The kernel's buffer, as 256M.  [default: libpcap's]",
+    help="Bytes of the kernel's buffer, as 256M.  [default: libpcap's, 2M on Linux]",
 )
-@click.option("--snaplen", type=int, default=262144, show_default=True, help="Bytes kept of each packet.")
+@click.option(
+    "--snaplen",
+    type=click.IntRange(1, MAXIMUM_SNAPLEN),
+    metavar="N",
+    default=MAXIMUM_SNAPLEN,
+    show_default=True,
+    help="Bytes kept of each packet.",
+)
 @click.option("--no-promisc", is_flag=True, help="Do not put the device into promiscuous mode.")
 @click.option("--immediate", is_flag=True, help="Deliver each packet at once, at a price under load.")
 @shared.print_option
@@ -82,15 +90,16 @@ def capture(
     with opened, opened.dump_open(target) if target else nullcontext() as dumper:
         session = _Session(opened, Tally(dumper, show), count, duration)
         in_use = opened.zero_copy
-        if not as_json:
-            warn(f"{device}: {in_use.reason}")
-        with _interruptible(session), progress(not show) as line:
-            session.run(line)
+        with _interruptible(session):
+            if not as_json:
+                warn(f"capturing on {device}; {in_use.reason}")
+            with progress(not show) as line:
+                session.run(line)
         summary = session.summary(in_use)
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        click.echo(_text(summary, target), err=target == "-")
+        click.echo(_text(summary, target), err=target == "-" or show)
     if session.failure is not None:
         warn(str(session.failure))
         return code_of(session.failure)
@@ -189,9 +198,9 @@ def _interruptible(session: _Session) -> Iterator[None]:
 
 def _text(summary: dict[str, Any], target: str | None) -> str:
     seconds = max(summary["seconds"], 1e-9)
-    where = f", written to {target}" if target else ""
+    where = f", written to {one_line(target)}" if target and target != "-" else ""
     return (
-        f"{summary['captured']:,} packets captured ({size(summary['bytes'])} in {seconds:.2f} s, "
+        f"{packets(summary['captured'])} captured ({size(summary['bytes'])} in {seconds:.2f} s, "
         f"{summary['captured'] / seconds:,.0f}/s){where}\n"
         f"{summary['received']:,} received by the filter, {summary['dropped']:,} dropped by the kernel, "
         f"{summary['dropped_by_interface']:,} dropped by the interface\n"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from .. import zerocopy
-from .outcome import Exit
-from .terminal import standard_output
+from .outcome import Exit, one_line
+from .terminal import standard_output, wrapped
 
 
 @click.command()
@@ -32,6 +31,8 @@ def doctor(device: str | None, as_json: bool) -> int:
 def _headline(status: zerocopy.Status) -> Text:
     if status.available:
         return Text("Zero-copy is available: the kernel's blocks reach Python uncopied.", "bold green")
+    if status.library.path is None:
+        return Text("Zero-copy is not available: without a libpcap nothing can be captured.", "bold red")
     if not status.permissions.allowed:
         return Text("Zero-copy is not available: this user may not capture at all.", "bold red")
     if status.zero_copy:
@@ -41,25 +42,36 @@ def _headline(status: zerocopy.Status) -> Text:
     return Text("Zero-copy is not available: packets are captured, but copied.", "bold yellow")
 
 
-def _show(status: zerocopy.Status) -> None:
+def _facts(status: zerocopy.Status) -> dict[str, str]:
     library = status.library
+    return {
+        "libpcap": library.path or "none",
+        "version": library.version or "-",
+        "patched": f"yes, ABI {library.abi}" if library.patched else "no",
+        "platform": status.platform,
+        "mechanism": status.mechanism,
+        "lent": "yes" if status.lent else "no",
+        "permission": status.permissions.reason,
+        **{name: f"{value} bytes" for name, value in status.limits.items()},
+    }
+
+
+def _show(status: zerocopy.Status) -> None:
     console = standard_output()
     console.print(_headline(status))
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="bold")
-    rows.add_column(overflow="fold")
-    rows.add_row("libpcap", library.path or "none")
-    rows.add_row("", library.version or "")
-    rows.add_row("patched", f"yes, ABI {library.abi}" if library.patched else "no")
-    rows.add_row("platform", status.platform)
-    rows.add_row("mechanism", status.mechanism)
-    rows.add_row("lent", "yes" if status.lent else "no")
-    rows.add_row("permission", status.permissions.reason)
-    for name, value in status.limits.items():
-        rows.add_row(name, f"{value} bytes")
-    console.print(rows)
-    for title, lines in (("Why", status.reasons), ("What changes it", status.fixes)):
-        if lines:
-            console.print(Text(f"\n{title}", "bold"))
-            for line in lines:
-                console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    facts = _facts(status)
+    width = max(len(name) for name in facts) + 2
+    for name, value in facts.items():
+        label = f"{name:{width}}"
+        text = Text(wrapped(one_line(value), " " * width, label))
+        text.stylize("bold", 0, width)
+        console.print(text)
+    if status.reasons:
+        console.print(Text("\nWhy", "bold"))
+        for line in status.reasons:
+            console.print(Text(wrapped(one_line(line), "    ", "  - ")))
+    if status.fixes:
+        console.print(Text("\nWhat changes it", "bold"))
+        for line in status.fixes:  # to be copied: not broken into lines
+            console.print(Text(f"  {one_line(line)}"))

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import math
+import re
+import sys
+from typing import Any
+
 import click
 
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_LARGEST = 2**31 - 1
 
 
-def size(text: str) -> int:
+def buffer_size(text: str) -> int:
     """Bytes, with an optional K, M or G (powers of 1024)."""
-    number = text.lower().removesuffix("b").removesuffix("i")
-    unit = _UNITS.get(number[-1:], 1)
-    try:
-        return int(number[:-1] if unit > 1 else number) * unit
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a size; write 4194304, 4096K or 4M") from None
+    found = re.fullmatch(r"(\d{1,18})([kmg]?)i?b?", text, re.ASCII | re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a size; write 4194304, 4096K or 4M")
+    size = int(found[1]) * _UNITS[found[2].lower()]
+    if not 1 <= size <= _LARGEST:
+        raise click.BadParameter(f"{text} is out of range; it is 1 to {_LARGEST} bytes (less than 2G)")
+    return size
+
+
+class _Seconds(click.FloatRange):
+    """A number of seconds from 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds(min=0)
 
 
 filter_option = click.option(
@@ -33,6 +53,10 @@ json_option = click.option(
 
 
 def check_standard_output(target: str | None, as_json: bool, show: bool) -> None:
-    """Only one thing can go to standard output."""
-    if target == "-" and (as_json or show):
-        raise click.UsageError(f"-w - and {'--json' if as_json else '--print'} both write to standard output")
+    """Only one thing can go to standard output, and it has to be open."""
+    writers = {"-w -": target == "-", "--json": as_json, "--print": show}
+    if sum(writers.values()) > 1:
+        names = " and ".join(name for name, wanted in writers.items() if wanted)
+        raise click.UsageError(f"{names} write to standard output: choose one")
+    if sys.stdout is None and (target == "-" or as_json or show):
+        raise click.UsageError("standard output is closed")

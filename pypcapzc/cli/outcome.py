@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import io
 import os
 import sys
 import warnings
@@ -43,20 +45,34 @@ def code_of(error: BaseException) -> Exit:
 def _line(error: BaseException) -> str:
     if isinstance(error, BrokenPipeError):
         return "standard output was closed by its reader"
-    if isinstance(error, OSError) and not isinstance(error, PcapError) and error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and not isinstance(error, PcapError) and error.strerror is not None:
+        where = "standard output" if error.filename is None else os.fsdecode(error.filename)
+        return f"{where}: {error.strerror}"
     return str(error) or type(error).__name__
 
 
+def one_line(text: str) -> str:
+    """The text with line breaks, control characters and undecodable bytes escaped, as \\n or \\x1b."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def warn(message: str) -> None:
-    """One line on standard error."""
-    if sys.stderr is not None:
-        print(f"pypcapzc: {message}", file=sys.stderr, flush=True)
+    """One line on standard error; nothing where that is closed."""
+    with contextlib.suppress(OSError):
+        if sys.stderr is not None:
+            print(f"pypcapzc: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def _usage(error: click.UsageError) -> str:
+    command = error.ctx.command_path if error.ctx is not None else "pypcapzc"
+    return f"{' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`"
 
 
 def guarded(command: Callable[[], Any]) -> int:
     """Run a click command and turn whatever comes out of it into an exit code."""
     _occupy_standard_descriptors()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *_args, **_kwargs: warn(f"warning: {message}")
     try:
         result = command()
@@ -65,18 +81,25 @@ def guarded(command: Callable[[], Any]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.UsageError as error:
-        error.show()
+        warn(_usage(error))
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         warn("interrupted")
         return Exit.INTERRUPTED
     except (PcapError, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, BrokenPipeError) and sys.stdout is not None:
-            # Or else Python fails once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _settle_standard_output()
         warn(_line(error))
         return code_of(error)
     return result if isinstance(result, int) else Exit.DONE
+
+
+def _settle_standard_output() -> None:
+    """Give up what cannot be written: Python would fail once more when it flushes at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _occupy_standard_descriptors() -> None:

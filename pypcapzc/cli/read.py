@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,12 +12,12 @@ import click
 from ..errors import PcapError
 from ..savefile import open_offline
 from . import options as shared
-from .outcome import Exit, code_of, warn
+from .outcome import Exit, code_of, one_line, warn
 from .tally import Tally
-from .terminal import progress, size
+from .terminal import packets, progress, size
 
 
-@click.command()
+@click.command(short_help="Count, filter, print or convert the packets of a savefile.")
 @click.argument("file")
 @shared.filter_option
 @shared.write_option
@@ -28,6 +29,8 @@ def read(
 ) -> int:
     """Read a savefile (pcap or pcapng; - is standard input): count, filter, print, or write its packets."""
     shared.check_standard_output(target, as_json, show)
+    if target not in (None, "-") and _same_file(file, target):
+        raise click.UsageError(f"{file} would be overwritten while it is read; give -w another name")
     failure: PcapError | None = None
     with open_offline(file) as opened:
         if filter_ is not None:
@@ -60,18 +63,25 @@ def read(
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        click.echo(_text(summary, target), err=target == "-")
+        click.echo(_text(summary, target), err=target == "-" or show)
     if failure is not None:
         warn(str(failure))
         return code_of(failure)
     return Exit.DONE
 
 
+def _same_file(source: str, target: str) -> bool:
+    try:
+        return os.path.samefile(0 if source == "-" else source, target)
+    except OSError:  # one of them is not there
+        return False
+
+
 def _text(summary: dict[str, Any], target: str | None) -> str:
-    where = f", written to {target}" if target else ""
+    where = f", written to {one_line(target)}" if target and target != "-" else ""
     first, last = summary["first_ns"], summary["last_ns"]
     span = f" over {(last - first) / 1e9:.6f} s" if first is not None else ""
     return (
-        f"{summary['captured']:,} packets, {size(summary['bytes'])}{span} "
+        f"{packets(summary['captured'])}, {size(summary['bytes'])}{span} "
         f"({summary['datalink']}, snaplen {summary['snaplen']}){where}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 
@@ -10,12 +9,13 @@ import click
 
 from ..block import RECORD, Block
 from ..dumper import Dumper
+from ..errors import DumpError
 from .terminal import packet_line
 
 
 @dataclass
 class Tally:
-    """Counts blocks after they were written and printed: what is counted is in the file."""
+    """Counts blocks after they were written and before they are printed: what is counted is in the file."""
 
     dumper: Dumper | None
     show: bool
@@ -26,7 +26,7 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
 
     def take(self, block: Block) -> None:
-        """Write, print and count a block.  Raises DumpError after counting what was written."""
+        """Write, count and print a block.  Raises DumpError after counting what was written."""
         if self.dumper is not None:
             before = self.dumper.packets
             try:
@@ -34,9 +34,9 @@ class Tally:
             except OSError:
                 self._count(block, self.dumper.packets - before)
                 raise
+        self._count(block, len(block))
         if self.show:
             self._print(block)
-        self._count(block, len(block))
 
     def _print(self, block: Block) -> None:
         data = block.data
@@ -44,9 +44,12 @@ class Tally:
             packet_line(ts_ns, data[offset : offset + caplen], wirelen)
             for ts_ns, offset, caplen, wirelen, _ in RECORD.iter_unpack(block.index)
         ]
-        click.echo("\n".join(lines))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        try:
+            click.echo("\n".join(lines))
+        except OSError as error:
+            if self.dumper is None:  # nothing else to report: click ends quietly where the reader has left
+                raise
+            raise DumpError(f"standard output: {error.strerror}", error.errno) from error
 
     def _count(self, block: Block, packets: int) -> None:
         if packets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,25 @@ REFRESH = 0.25
 
 
 def standard_output() -> Console:
-    """The console of standard output."""
-    return Console(highlight=False)
+    """The console of standard output: text goes out as it is, and is not broken into lines."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def wrapped(text: str, indent: str, first: str | None = None) -> str:
+    """The text in lines that fit the terminal, indented; in one line where standard output is none."""
+    first = indent if first is None else first
+    console = standard_output()
+    if not console.is_terminal:
+        return first + text
+    width = max(console.width, len(indent) + 20)
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def size(count: float) -> str:
@@ -27,6 +45,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def packets(count: int) -> str:
+    """The number with its noun."""
+    return f"{count:,} packet{'' if count == 1 else 's'}"
 
 
 class Progress:
@@ -40,7 +63,7 @@ class Progress:
         """Whether it is time to show something again."""
         return self._live is not None and time.monotonic() >= self._shown[0] + REFRESH
 
-    def update(self, packets: int, nbytes: int, dropped: int = 0) -> None:
+    def update(self, packets: int, nbytes: int, dropped: int | None = None) -> None:
         """Show these totals."""
         if self._live is None:
             return
@@ -48,8 +71,9 @@ class Progress:
         then, before = self._shown
         rate = (packets - before) / (now - then)
         self._shown = (now, packets)
-        text = Text(f"{packets:,} packets   {rate:,.0f}/s   {size(nbytes)}   ")
-        text.append(f"{dropped:,} dropped", "bold red" if dropped else "")
+        text = Text(f"{packets:,} packets   {rate:,.0f}/s   {size(nbytes)}")
+        if dropped is not None:
+            text.append("   ").append(f"{dropped:,} dropped", "bold red" if dropped else "")
         self._live.update(text, refresh=True)
 
 

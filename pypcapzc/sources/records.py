@@ -83,18 +83,6 @@ def count(records: memoryview) -> int:
     return found
 
 
-def largest_caplen(records: memoryview, count: int) -> int:
-    """The largest caplen of the records."""
-    largest = common_caplen(records, count)
-    if largest is None:
-        largest, offset, end = 0, 0, records.nbytes
-        while offset < end:
-            caplen: int = HEADER.unpack_from(records, offset)[2]
-            offset += HEADER.size + caplen
-            largest = max(largest, caplen)
-    return largest
-
-
 def whole(records: memoryview, size: int) -> tuple[int, int]:
     """How many records lie wholly within the first ``size`` bytes, and how many bytes those are."""
     found, offset = 0, 0

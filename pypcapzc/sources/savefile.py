@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import array
 import ctypes
-import fcntl
 import io
 import os
 import selectors
 import stat
-import termios
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,14 +16,11 @@ from ..handle import Handle
 from ..libpcap import Library, library
 from ..libpcap.cstdio import ReaderStream, close_stream, open_descriptor
 from ..waker import Waker
-from . import records
+from .framing import Framer
 from .stock import StockSource
 
 _OBJECT_BUFFER = 256 * 1024
-# Little is read ahead of a pipe: what is still in it is what FIONREAD counts.
-_PIPE_BUFFER = 16 * 1024
-# The largest overhead of a packet: a pcapng enhanced packet block is 32 bytes, options apart.
-_RECORD_OVERHEAD = 32
+_PIPE_BUFFER = 64 * 1024
 
 
 class Readable(Protocol):
@@ -41,6 +35,7 @@ class _Pipe:
 
     def __init__(self, fd: int, waker: Waker) -> None:
         self._fd, self._waker = fd, waker
+        self.framer = Framer()
         self._selector = selectors.PollSelector()
         self._selector.register(fd, selectors.EVENT_READ)
         self._selector.register(waker.fileno(), selectors.EVENT_READ)
@@ -49,16 +44,9 @@ class _Pipe:
         ready = {key.fd for key, _ in self._selector.select()}
         if self._fd not in ready:
             raise CaptureClosedError("reading was broken off in the middle of the stream")
-        return os.read(self._fd, size)
-
-    def waiting(self) -> int:
-        """Bytes that can be read without waiting."""
-        found = array.array("i", [0])
-        try:
-            fcntl.ioctl(self._fd, termios.FIONREAD, found)
-        except OSError:  # a device that does not tell
-            return 0
-        return found[0]
+        data = os.read(self._fd, size)
+        self.framer.feed(data)
+        return data
 
     def close(self) -> None:
         self._selector.close()
@@ -68,22 +56,23 @@ class _Pipe:
 class SavefileSource(StockSource):
     """Copied batches from a savefile.
 
-    From a pipe a batch has only packets that are there already, as far as can be told beforehand: libpcap
-    returns from a batch when it is full, so one that is too large would keep the first packets back.
+    From a pipe a batch has only packets that are there already: libpcap returns from a batch when it is
+    full, so one that is too large would keep the first packets back.  With a filter nobody knows how many
+    will pass, and a batch has one packet.
     """
 
     def __init__(self, handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None) -> None:
         super().__init__(handle, scale=1, linger=0, live=False)
         self._stream, self._pipe = stream, pipe
-        self._largest = 0
+        self._taken = 0
 
     def _fill(self, limit: int) -> Any:
         if self._pipe is not None:
-            there = self._pipe.waiting() // (self._largest + _RECORD_OVERHEAD) if self._largest else 0
+            there = 1 if self.filtered else self._pipe.framer.packets - self._taken
             limit = min(limit, max(1, there))
         batch = super()._fill(limit)
-        if batch is not None and self._pipe is not None:
-            self._largest = max(self._largest, records.largest_caplen(batch.memory(), batch.count))
+        if batch is not None:
+            self._taken += batch.count
         return batch
 
     def _note(self, status: int, pcap: Any) -> None:
@@ -156,8 +145,7 @@ def _open_descriptor(fd: int, name: str, waker: Waker) -> tuple[Handle, Savefile
         if not pcap:
             close_stream(file)
             raise SavefileError(f"{name}: {message}")
-        handle = Handle(c, pcap, name)
-        return handle, SavefileSource(handle, None, None)
+        return _source(Handle(c, pcap, name), None, None)
     pipe = _Pipe(fd, waker)
     return _open_stream(ReaderStream(pipe.read, _PIPE_BUFFER), name, pipe)
 
@@ -174,8 +162,17 @@ def _open_stream(stream: ReaderStream, name: str, pipe: _Pipe | None) -> tuple[H
         if stream.error is not None:
             raise stream.error
         raise SavefileError(f"{name}: {message}")
-    handle = Handle(c, pcap, name)
-    return handle, SavefileSource(handle, stream, pipe)
+    return _source(Handle(c, pcap, name), stream, pipe)
+
+
+def _source(handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None) -> tuple[Handle, SavefileSource]:
+    try:
+        return handle, SavefileSource(handle, stream, pipe)
+    except BaseException:
+        handle.close()
+        if pipe is not None:
+            pipe.close()
+        raise
 
 
 def _open_file(c: Library, file: int) -> tuple[Any, str]:

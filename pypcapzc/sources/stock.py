@@ -7,6 +7,7 @@ copy, made in C.  The memory is the block.
 from __future__ import annotations
 
 import ctypes
+import struct
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from typing import Any
 
 from ..block import Block, Lease, exporter_type, rounded
 from ..constants import PCAP_ERROR_BREAK
+from ..datalinks import DLT_EN10MB
 from ..errors import DeviceGoneError, PcapError
 from ..handle import Handle, error_text, failure
 from ..libpcap import Library
@@ -35,11 +37,18 @@ class Arena:
         self.stream.extend(self.capacity)
         self.stream.rewind()
         self.dumper = c.pcap_dump_fopen(pcap, self.stream.file)
-        if not self.dumper:
-            raise PcapError(
-                f"packets of this link-layer type cannot be taken in batches: {error_text(c, pcap)}"
+        unknown = not self.dumper  # a link-layer type newer than this libpcap, which reads it all the same
+        if unknown:
+            dead = c.pcap_open_dead_with_tstamp_precision(
+                DLT_EN10MB, c.pcap_snapshot(pcap), c.pcap_get_tstamp_precision(pcap)
             )
+            self.dumper = c.pcap_dump_fopen(dead, self.stream.file)
+            c.pcap_close(dead)
+        if not self.dumper:
+            raise PcapError(f"packets cannot be taken in batches: {error_text(c, pcap)}")
         self.file_header = ctypes.string_at(self.stream.address, self.stream.flush())
+        if unknown:
+            self.file_header = self.file_header[:20] + struct.pack("=I", c.pcap_datalink(pcap) & 0xFFFFFFFF)
 
     def filled(self) -> int:
         """Size of what was written; makes ``capacity`` bytes of memory readable."""
@@ -106,6 +115,7 @@ class StockSource:
         self._failure: PcapError | None = None
         self._failed_at = 0.0
         self.exhausted = False
+        self.filtered = False  # a filter was installed, now or before
         self._c = handle.c
         self._dump = handle.c.pcap_dump  # the C function itself
         self.file_header = b""

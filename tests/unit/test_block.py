@@ -218,7 +218,8 @@ def test_memory_comes_back_when_views_die(capture: pypcapzc.Capture) -> None:
     """The same few pieces of memory serve the whole file, though a view of each block outlives it."""
     places, previous = set(), memoryview(b"")
     for block in capture.blocks():
-        places.add(id(block._custody.lease.arena))
+        lease: Any = block._custody.lease
+        places.add(id(lease.arena))
         previous = block[0]
     assert previous
     assert len(places) <= 3
@@ -230,17 +231,17 @@ def test_blocks_retires_the_block_before(path: Path) -> None:
         first = next(itertools.islice(stepping, 1))
         assert not first.released
         assert next(stepping, None) is None
-        assert first.released
+        assert [first.released] == [True]
         stepping = capture.blocks()
         second = next(stepping)
         stepping.close()  # type: ignore[attr-defined]
-        assert second.released
+        assert [second.released] == [True]
 
 
 def test_a_dropped_block_is_no_leak(path: Path) -> None:
     with pypcapzc.open_offline(path) as capture:
-        block = capture.next_block()
-        arena = weakref.ref(block._custody.lease.arena)  # type: ignore[union-attr, attr-defined]
+        block: Any = capture.next_block()
+        arena = weakref.ref(block._custody.lease.arena)
         del block
     del capture
     gc.collect()
