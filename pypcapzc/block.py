@@ -9,11 +9,12 @@ is not given back.  The exporter's own death gives back a block that nobody want
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -118,41 +119,73 @@ class Lease(ABC):
     nbytes: int
     count: int
 
-    savefile_format = False
-    """True where ``nbytes`` bytes are savefile records, in this host's byte order, as they lie."""
+    savefile_unit: int | None = None
+    """Where the ``nbytes`` bytes are savefile records in this host's byte order as they lie: the nanoseconds
+    in one unit of their fractions, 1 or 1000."""
 
     @property
     def packet_bytes(self) -> int:
         """Sum of all caplens."""
-        return sum(self.index().cast("I")[3::6])
+        return sum(self.index(None).cast("I")[3::6])
 
     @abstractmethod
     def export(self) -> Any:
         """A new exporter (see exporter_type) of at least ``nbytes`` bytes."""
 
     @abstractmethod
-    def index(self) -> memoryview:
-        """``count`` records (see RECORD), format B."""
+    def index(self, keeper: Any) -> memoryview:
+        """``count`` records (see RECORD), format B.
+
+        Where they are part of what is given back, the view keeps ``keeper``, an exporter, alive.
+        """
+
+    @abstractmethod
+    def packets(self) -> Iterable[tuple[int, bytes]]:
+        """(ts_ns, bytes) of each packet, copied; no views are made."""
 
     @abstractmethod
     def give_back(self) -> None:
         """Hand the memory back; called once, from any thread, when no view is out.  Must not raise."""
 
 
-class _Custody:
-    """A lease together with the views of it: outlives the Block when views do."""
+_forks = 0
+"""How many forks lie between this process and the one that imported this module."""
 
-    __slots__ = ("_exporter", "_lock", "lease", "retired", "returned")
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+class _Custody:
+    """A lease together with the views of it: outlives the Block when views do.
+
+    In a forked child the lease is the parent's: nothing is given back there, and no new view is made.
+    """
+
+    __slots__ = ("_exporter", "_forks", "_lock", "lease", "retired", "returned")
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
+        self._forks = _forks
         self.retired = False  # no new views
         self.returned = False  # given back
         self._exporter: weakref.ref[Any] | None = None
         # Re-entrant: the garbage collector may run views_died() inside any of these sections.
         self._lock = threading.RLock()
 
+    @property
+    def elsewhere(self) -> bool:
+        """This is a forked child.  Asked before the lock, which another thread may have held at the fork."""
+        return self._forks != _forks
+
     def exporter(self) -> Any:
+        if self.elsewhere:
+            raise BlockReleasedError("the block belongs to the parent of this forked process")
         with self._lock:
             if self.retired:
                 raise BlockReleasedError(
@@ -172,12 +205,16 @@ class _Custody:
 
     def retire(self) -> None:
         """No more views; give back now, or when the last view dies."""
+        if self.elsewhere:
+            return
         with self._lock:
             self.retired = True
             if not self.in_use():
                 self._return()
 
     def release(self) -> None:
+        if self.elsewhere:
+            raise BlockReleasedError("the block belongs to the parent of this forked process")
         with self._lock:
             if self.retired:
                 raise BlockReleasedError("the block was already released")
@@ -190,6 +227,8 @@ class _Custody:
             self._return()
 
     def views_died(self) -> None:
+        if self.elsewhere:
+            return
         with self._lock:
             # A newer exporter may be alive already: the one that died is not always the current one.
             if self.retired and not self.in_use():
@@ -225,7 +264,7 @@ class Block:
     @property
     def released(self) -> bool:
         """True once the block takes no new views."""
-        return self._custody.retired
+        return self._custody.retired or self._custody.elsewhere
 
     @property
     def nbytes(self) -> int:
@@ -264,9 +303,7 @@ class Block:
     @property
     def index(self) -> memoryview:
         """The headers as they lie: one 24-byte record a packet (RECORD), read-only, format B."""
-        if self._custody.retired:
-            self._custody.exporter()  # raises
-        return self._custody.lease.index().toreadonly()
+        return self._custody.lease.index(self._custody.exporter()).toreadonly()
 
     def __len__(self) -> int:
         return self._custody.lease.count
@@ -307,9 +344,9 @@ class Block:
         self._custody.retire()
 
     @property
-    def savefile_format(self) -> bool:
-        """True where ``data`` is a run of savefile records as it lies (host byte order, headers included)."""
-        return self._custody.lease.savefile_format
+    def savefile_unit(self) -> int | None:
+        """Where ``data`` is a run of savefile records as it lies: the nanoseconds in a unit of fraction."""
+        return self._custody.lease.savefile_unit
 
     def __enter__(self) -> Block:
         return self
@@ -341,8 +378,14 @@ class _Copy(Lease):
     def export(self) -> Any:
         return exporter_type(len(self._data)).from_buffer(self._data)
 
-    def index(self) -> memoryview:
+    def index(self, keeper: Any) -> memoryview:
         return memoryview(self._index)
+
+    def packets(self) -> Iterable[tuple[int, bytes]]:
+        return [
+            (ts_ns, bytes(self._data[offset : offset + caplen]))
+            for ts_ns, offset, caplen, _, _ in RECORD.iter_unpack(self._index)
+        ]
 
     def give_back(self) -> None:
         """Nothing to do: the memory dies with its last user."""

@@ -23,6 +23,7 @@ from .errors import CaptureClosedError, FilterError, PcapError
 from .filters import compiled
 from .handle import Handle, error_text, failure
 from .libpcap import library, pcap_stat
+from .sources.base import Source
 from .sources.live import Options, nanoseconds_per_unit, open_device
 from .sources.stock import BATCH_PACKETS, StockSource
 from .waker import Waker
@@ -55,7 +56,7 @@ class Capture:
     ``stats()`` may be called beside a reader.  In a forked child a capture is closed.
     """
 
-    def __init__(self, handle: Handle, source: StockSource, waker: Waker, *, live: bool, asked: Mode) -> None:
+    def __init__(self, handle: Handle, source: Source, waker: Waker, *, live: bool, asked: Mode) -> None:
         self._handle, self._source, self._waker = handle, source, waker
         self._c = handle.c
         self.live = live
@@ -149,7 +150,11 @@ class Capture:
                 now = time.monotonic()
                 if deadline is not None and now >= deadline:
                     return None
-                self._waker.wait(self._fd, self._patience(None if deadline is None else deadline - now))
+                left = None if deadline is None else deadline - now
+                # A descriptor stays ready while the block that was filled last is lent (packet_poll() in
+                # the kernel's af_packet.c), and would keep this loop spinning.
+                fd = -1 if self._source.held else self._fd
+                self._waker.wait(fd, self._patience(left))
             except CaptureClosedError:
                 break
         self._broken = False
@@ -162,7 +167,7 @@ class Capture:
 
     def _patience(self, left: float | None) -> float | None:
         """Seconds to wait for the descriptor before looking again."""
-        if self._fd < 0 or self._source.failing:
+        if self._fd < 0 or self._source.failing or self._source.held:
             longest: float | None = _UNPOLLABLE
         else:
             longest = self._required_timeout()
@@ -186,8 +191,8 @@ class Capture:
     def breakloop(self) -> None:
         """Let the waiting next_block(), blocks() or iteration end, or else the next one; then it can go on.
 
-        From any thread or a signal handler.  On a savefile read from a pipe, a break in the middle of a
-        packet ends the reading for good.
+        From any thread or a signal handler.  On a savefile read from a pipe, a break that ends a wait for
+        the pipe ends the reading for good.
         """
         if not self._handle.closed:
             self._broken = True
@@ -214,7 +219,9 @@ class Capture:
                 text = error_text(self._c, pcap)
             if os.strerror(errno.EAGAIN) not in text or self._fd < 0:
                 raise PcapError(f"{self._handle.name}: {text}", sent)
-            select.select([], [self._fd], [], 1.0)
+            poll = select.poll()
+            poll.register(self._fd, select.POLLOUT)
+            poll.poll(1000)
 
     def set_direction(self, direction: Direction) -> None:
         """Capture only packets that come in, go out, or both (pcap_setdirection(3PCAP), 0.9.1)."""
@@ -369,6 +376,8 @@ class _Counters:
 
     def read(self, capture: Capture) -> Stats:
         """Add what was counted since the last time."""
+        if not capture.live:
+            raise PcapError(f"{capture.name} is a savefile, which has no counters")
         if capture.closed:
             return self._stats()
         raw = pcap_stat()

@@ -35,6 +35,8 @@ class Dumper:
         self.packets = 0
         self._owned = False
         if target == "-":
+            if sys.stdout is None:
+                raise DumpError("standard output is closed", errno.EBADF)
             sys.stdout.flush()
             self._fd, self.name = 1, "standard output"
         elif isinstance(target, str | bytes | os.PathLike):
@@ -59,7 +61,7 @@ class Dumper:
         Raises DumpError when that fails; ``packets`` counts what is whole in the file, and a regular file
         is cut after the last of them, so that it stays readable.
         """
-        if block.savefile_format:
+        if block.savefile_unit == self._unit:
             self._write_records(block.data, len(block))
             return
         data = block.data
@@ -122,7 +124,7 @@ class Dumper:
             try:
                 done += os.write(self._fd, data[done:])
             except BlockingIOError:
-                select.select([], [self._fd], [])
+                _wait_until_writable(self._fd)
             except OSError as error:
                 return done, error
         return done, None
@@ -144,3 +146,9 @@ class Dumper:
     def __del__(self) -> None:
         if getattr(self, "_owned", False):
             self.close()
+
+
+def _wait_until_writable(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll()

@@ -26,10 +26,12 @@ def compiled(c: Library, pcap: Any, expression: str) -> Iterator[bpf_program]:
         raise FilterError(f"filter {expression!r} contains a NUL character")
     program = bpf_program()
     with _compiling:
-        status = c.pcap_compile(pcap, ctypes.byref(program), expression.encode(), 1, PCAP_NETMASK_UNKNOWN)
+        status = c.pcap_compile(
+            pcap, ctypes.byref(program), expression.encode(errors="surrogateescape"), 1, PCAP_NETMASK_UNKNOWN
+        )
     if status < 0:
-        text = c.pcap_geterr(pcap).decode(errors="replace")
-        raise FilterError(f"filter {expression!r} does not compile: {text}", status)
+        why = c.pcap_geterr(pcap).decode(errors="replace")
+        raise FilterError(f"filter {expression!r} does not compile: {why}", status)
     try:
         yield program
     finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from . import platforms
 from .errors import LibraryError, ZeroCopyUnavailableError
 from .libpcap import Library, extension, library
+from .libpcap.loader import ENVIRONMENT_VARIABLE
 from .platforms import TPACKET_NAMES, Kernel, Permission
 
 BUILD_COMMAND = "pypcapzc build   # a libpcap with the zero-copy patch, for this machine"
@@ -84,6 +86,8 @@ def status(device: str | None = None) -> Status:
     except LibraryError as error:
         loaded = None
         reasons.append(str(error))
+        if named := os.environ.get(ENVIRONMENT_VARIABLE):
+            fixes.append(f"unset {ENVIRONMENT_VARIABLE}   # it names {named}")
     if not permission.allowed:
         reasons.append(permission.reason)
         if permission.fix:

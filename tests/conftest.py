@@ -13,9 +13,13 @@ from functools import cache
 import pytest
 
 from lab import netns
-from support import headers
+from support import headers, kit
 
-CAPABILITIES: dict[str, Callable[[], str | None]] = {"netns": cache(netns.why_not), "cc": headers.why_not}
+CAPABILITIES: dict[str, Callable[[], str | None]] = {
+    "netns": cache(netns.why_not),
+    "cc": headers.why_not,
+    "kit": kit.why_not,
+}
 
 
 @pytest.fixture

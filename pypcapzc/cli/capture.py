@@ -23,7 +23,7 @@ from .tally import Tally
 from .terminal import REFRESH, Progress, packets, progress, size
 
 _TIMEOUT_MS = 100
-_PATIENCE = 1.0
+_PATIENCE = 0.4
 """Seconds without a packet after which packets that the kernel counted are no longer waited for."""
 
 

@@ -91,4 +91,4 @@ def packet_line(ts_ns: int, data: memoryview, wirelen: int) -> str:
     """One packet: time of day, bytes present and on the wire, the first bytes."""
     seconds, rest = divmod(ts_ns, 1_000_000_000)
     clock = time.strftime("%H:%M:%S", time.localtime(seconds))
-    return f"{clock}.{rest:09d}  {len(data):5d}/{wirelen:<5d}  {bytes(data[:32]).hex(' ', 2)}"
+    return f"{clock}.{rest:09d}  {len(data):5d}/{wirelen:<5d}  {bytes(data[:16]).hex(' ', 2)}"

@@ -59,22 +59,21 @@ def fetched(wanted: Debian, report: Callable[[str], None]) -> Iterator[list[Path
     if shutil.which("apt-get") is None:
         raise SourceError("Debian's archive takes apt-get, which is not here")
     mirror = find_mirror()
-    report(f"fetching Debian's source package {wanted.package} ({wanted.suite})")
+    report(f"fetching Debian's source package {wanted.source} ({wanted.suite})")
     with tempfile.TemporaryDirectory(prefix="pypcapzc-apt-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # apt downloads as its own user when root runs it
         _write(folder, wanted.suite, mirror)
         _run(folder, ["update"], wanted)
-        _run(folder, ["source", "--download-only", "--only-source", wanted.package], wanted)
-        if not (folder / wanted.file).is_file():
-            raise SourceError(f"Debian {wanted.suite} no longer has {wanted.file}")
-        yield sorted(folder.glob(f"{wanted.package}_*"))
+        _run(folder, ["source", "--download-only", "--only-source", wanted.source], wanted)
+        yield sorted(folder.glob(f"{wanted.source}_*"))
 
 
 def find_mirror() -> Mirror:
     """The mirror of Debian's main archive among the sources that apt has configured."""
     form = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(SOURCESENTRY)"
-    command = ["apt-get", "indextargets", "-o", "APT::Get::IndexTargets::OnlyPresent=false", "--format", form]
+    # Without release information: what is configured, whether or not its lists were ever fetched.
+    command = ["apt-get", "indextargets", "--no-release-info", "--format", form]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     ranked = []
     for line in dict.fromkeys(done.stdout.splitlines()):
@@ -135,7 +134,7 @@ def _run(folder: Path, command: list[str], wanted: Debian) -> None:
     if done.returncode or (command[0] == "update" and not list((folder / "state/lists").glob("*Sources*"))):
         said = next((" ".join(filter(None, found)) for found in complaints), f"exit code {done.returncode}")
         raise SourceError(
-            f"Debian's archive does not give {wanted.package} of {wanted.suite} ({said.strip()})"
+            f"Debian's archive does not give {wanted.source} of {wanted.suite} ({said.strip()})"
         )
 
 

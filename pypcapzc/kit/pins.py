@@ -20,38 +20,36 @@ FILE = "sources.toml"
 
 
 @dataclass(frozen=True)
-class Upstream:
-    """The tarball as upstream publishes it."""
+class Debian:
+    """The Debian source package that holds a tarball."""
 
-    file: str
-    sha256: str
-    urls: tuple[str, ...]
-    signature: str | None
-    """Where its detached signature is."""
+    source: str
+    version: str
+    suite: str
 
 
 @dataclass(frozen=True)
-class Debian:
-    """The same in a Debian source package."""
+class Tarball:
+    """One tarball whose hash is known."""
 
-    package: str
-    version: str
-    suite: str
     file: str
+    names: tuple[str, ...]
+    """Other names under which the same bytes are found."""
     sha256: str
+    url: str | None = None
+    debian: Debian | None = None
 
 
 @dataclass(frozen=True)
 class Pin:
-    """The sources of one libpcap version; an archive whose hash nobody could read is None here."""
+    """The sources of one libpcap version: tarballs any of which will do."""
 
     version: str
-    upstream: Upstream | None
-    debian: Debian | None
+    tarballs: tuple[Tarball, ...]
 
-    def hashes(self) -> dict[str, str]:
-        """sha256 -> file name, upstream's first."""
-        return {archive.sha256: archive.file for archive in (self.upstream, self.debian) if archive}
+    def hashes(self) -> list[str]:
+        """Every sha256 that will do."""
+        return [tarball.sha256 for tarball in self.tarballs]
 
 
 def read(patches: Path) -> dict[str, Mapping[str, Any]]:
@@ -59,17 +57,12 @@ def read(patches: Path) -> dict[str, Mapping[str, Any]]:
     path = patches / FILE
     try:
         with path.open("rb") as file:
-            document = tomllib.load(file)
+            versions: dict[str, Mapping[str, Any]] = tomllib.load(file)["versions"]
     except FileNotFoundError:
-        raise PinError(
-            f"{path} is missing: install pypcapzc again, or name the folder with the patches"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise PinError(f"{path} is damaged: {error}") from error
-    listed = document.get("libpcap", document)
-    if isinstance(listed, list):
-        return {str(table["version"]): table for table in listed}
-    return {str(version): table for version, table in listed.items()}
+        raise PinError(f"{path} is missing: install pypcapzc again, or get the whole source tree") from None
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise PinError(f"{path} is damaged ({error}): restore it") from error
+    return versions
 
 
 def pin_of(patches: Path, version: str) -> Pin:
@@ -80,9 +73,9 @@ def pin_of(patches: Path, version: str) -> Pin:
         raise PinError(
             f"no pin for libpcap {version} in {FILE}; there are pins for {known}: choose with --libpcap"
         )
-    table = tables[version]
-    pin = Pin(version, _upstream(table, version), _debian(table.get("debian"), version))
-    if not pin.hashes():
+    listed = [_tarball(table, version) for table in tables[version].get("tarballs", [])]
+    pin = Pin(version, tuple(tarball for tarball in listed if tarball.sha256))
+    if not pin.tarballs:
         raise PinError(
             f"the pin of libpcap {version} in {patches / FILE} is empty: nobody has read its sha256 yet; "
             f"fill it in from a tarball whose signature you have checked"
@@ -90,34 +83,15 @@ def pin_of(patches: Path, version: str) -> Pin:
     return pin
 
 
-def _sha256(table: Mapping[str, Any], version: str) -> str | None:
-    value = str(table.get("sha256", "")).strip()
-    if value and not re.fullmatch("[0-9a-f]{64}", value):
-        raise PinError(f"the pin of libpcap {version} in {FILE} is no sha256: {value!r}; correct it")
-    return value or None
-
-
-def _upstream(table: Mapping[str, Any], version: str) -> Upstream | None:
-    sha256 = _sha256(table, version)
-    if sha256 is None:
-        return None
-    urls = table.get("urls", table.get("url", []))
-    return Upstream(
-        file=str(table.get("file", f"libpcap-{version}.tar.xz")),
-        sha256=sha256,
-        urls=(urls,) if isinstance(urls, str) else tuple(urls),
-        signature=table.get("signature") or None,
-    )
-
-
-def _debian(table: Mapping[str, Any] | None, version: str) -> Debian | None:
-    sha256 = _sha256(table, version) if table else None
-    if table is None or sha256 is None:
-        return None
-    return Debian(
-        package=str(table.get("package", "libpcap")),
-        version=str(table["version"]),
-        suite=str(table["suite"]),
+def _tarball(table: Mapping[str, Any], version: str) -> Tarball:
+    sha256 = str(table.get("sha256", "")).strip()
+    if sha256 and not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise PinError(f"the pin of libpcap {version} in {FILE} is no sha256: {sha256!r}; correct it")
+    packaged = table.get("debian")
+    return Tarball(
         file=str(table["file"]),
+        names=tuple(table.get("names", ())),
         sha256=sha256,
+        url=table.get("url") or None,
+        debian=Debian(packaged["source"], packaged["version"], packaged["suite"]) if packaged else None,
     )

@@ -13,13 +13,13 @@ import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import debian, signatures
 from .failures import SourceError, SourceFileError, is_full
-from .pins import Pin, Upstream
+from .pins import Pin, Tarball
 
 VARIABLE = "PYPCAPZC_SOURCES"
 _PATIENCE = 10.0
@@ -67,20 +67,16 @@ def find(
     reasons: list[str] = []
     cache.mkdir(parents=True, exist_ok=True)
     for origin, fetch in (("upstream", _from_upstream), ("debian", _from_debian)):
-        try:
-            path = fetch(pin, cache, report)
-        except SourceError as error:
-            reasons.append(str(error))
-        else:
-            return _verified(pin, path, origin, keys)
+        for tarball in pin.tarballs:
+            try:
+                fetch(tarball, cache, report)
+                return _verified(pin, cache / tarball.file, origin, keys)
+            except SourceError as error:
+                reasons.append(str(error))
     raise SourceError(
-        f"no sources of libpcap {pin.version}: {'; '.join(reasons)}. Fetch {_first_file(pin)} elsewhere and "
-        f"give it with --source, or put it into a folder that {VARIABLE} names"
+        f"no sources of libpcap {pin.version}: {'; '.join(reasons)}. Fetch {pin.tarballs[0].file} elsewhere "
+        f"and give it with --source, or put it into a folder that {VARIABLE} names"
     )
-
-
-def _first_file(pin: Pin) -> str:
-    return next(iter(pin.hashes().values()))
 
 
 def sha256_of(path: Path) -> str:
@@ -142,10 +138,8 @@ def _in_folder_of_user(pin: Pin, keys: Path | None) -> Source | None:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise SourceFileError(f"{VARIABLE} names {folder}, which is no folder")
-    candidates = {
-        *pin.hashes().values(),
-        *(path.name for path in folder.glob(f"libpcap?{pin.version}*.tar.*")),
-    }
+    known = {name for tarball in pin.tarballs for name in (tarball.file, *tarball.names)}
+    candidates = known | {path.name for path in folder.glob(f"libpcap?{pin.version}*.tar.*")}
     tarballs = [path for path in sorted(folder / name for name in candidates) if path.is_file()]
     for path in tarballs:
         if sha256_of(path) in pin.hashes():
@@ -187,11 +181,11 @@ def _sha256_of_tree(path: Path) -> str:
 
 
 def _cached(pin: Pin, cache: Path, keys: Path | None) -> Source | None:
-    for sha256, name in pin.hashes().items():
-        path = cache / name
+    for tarball in pin.tarballs:
+        path = cache / tarball.file
         if not path.is_file():
             continue
-        if sha256_of(path) == sha256:
+        if sha256_of(path) == tarball.sha256:
             return _verified(pin, path, "cache", keys)
         path.unlink()  # damaged on the disk: have it again
     return None
@@ -211,36 +205,26 @@ def incoming(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _from_upstream(pin: Pin, cache: Path, report: Callable[[str], None]) -> Path:
-    if pin.upstream is None:
-        raise SourceError("upstream's tarball is not pinned")
-    archive, failures = pin.upstream, []
-    for url in archive.urls:
-        report(f"fetching {url}")
-        try:
-            with incoming(cache / archive.file) as temporary:
-                _fetch(url, temporary)
-                if sha256_of(temporary) != archive.sha256:
-                    raise SourceError(f"{url} is not what is pinned (sha256 {sha256_of(temporary)})")
-        except (OSError, http.client.HTTPException) as error:
-            if is_full(error):
-                raise
-            reason = getattr(error, "reason", None) or error
-            failures.append(f"{url} cannot be reached ({reason})")
-        else:
-            _fetch_signature(archive, cache)
-            return cache / archive.file
-    raise SourceError("; ".join(failures) or "no address of upstream's is pinned")
+def _from_upstream(tarball: Tarball, cache: Path, report: Callable[[str], None]) -> None:
+    if tarball.url is None:
+        raise SourceError(f"no address of {tarball.file} is known")
+    report(f"fetching {tarball.url}")
+    _download(tarball.url, cache / tarball.file, tarball.sha256)
+    with suppress(SourceError):  # the manifest says that there was none
+        _download(f"{tarball.url}.sig", cache / f"{tarball.file}.sig", None)
 
 
-def _fetch_signature(archive: Upstream, cache: Path) -> None:
-    if archive.signature is None or not archive.signature.startswith("http"):
-        return
+def _download(url: str, path: Path, sha256: str | None) -> None:
+    """Fetch a file; it is kept only if it has this hash."""
     try:
-        with incoming(cache / f"{archive.file}.sig") as temporary:
-            _fetch(archive.signature, temporary)
-    except (OSError, http.client.HTTPException):
-        pass  # the manifest says that there was none
+        with incoming(path) as temporary:
+            _fetch(url, temporary)
+            if sha256 is not None and (found := sha256_of(temporary)) != sha256:
+                raise SourceError(f"{url} is not what is pinned: its sha256 is {found}")
+    except (OSError, http.client.HTTPException) as error:
+        if is_full(error):
+            raise
+        raise SourceError(f"{url} cannot be reached ({getattr(error, 'reason', None) or error})") from error
 
 
 def _fetch(url: str, path: Path) -> None:
@@ -251,19 +235,24 @@ def _fetch(url: str, path: Path) -> None:
                 raise OSError(f"more than {_LARGEST} bytes")
 
 
-def _from_debian(pin: Pin, cache: Path, report: Callable[[str], None]) -> Path:
-    if pin.debian is None:
-        raise SourceError("no Debian release has this version")
-    with debian.fetched(pin.debian, report) as files:
-        for path in files:
-            if path.name.startswith(pin.debian.file):  # and its signature
-                with incoming(cache / path.name) as temporary:
+def _from_debian(tarball: Tarball, cache: Path, report: Callable[[str], None]) -> None:
+    if tarball.debian is None:
+        raise SourceError(f"no Debian release has {tarball.file}")
+    with debian.fetched(tarball.debian, report) as files:
+        ours = [path for path in files if path.name in tarball.names and sha256_of(path) == tarball.sha256]
+        if not ours:
+            raise SourceError(
+                f"Debian {tarball.debian.suite} no longer has {' or '.join(tarball.names)} as pinned"
+            )
+        signature = ours[0].with_name(f"{ours[0].name}.asc")
+        for path, name in ((signature, f"{tarball.file}.asc"), (ours[0], tarball.file)):
+            if path.is_file():
+                with incoming(cache / name) as temporary:
                     shutil.copyfile(path, temporary)
         key = debian.signing_key(files)
         if key is not None:
-            with incoming(cache / f"{pin.debian.file}.key") as temporary:
+            with incoming(cache / f"{tarball.file}.key") as temporary:
                 temporary.write_bytes(key)
-    return cache / pin.debian.file
 
 
 def unpack(source: Source, tree: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ def open_device(c: Library, device: str, options: Options) -> Handle:
     if not device or "\0" in device:
         raise DeviceNotFoundError(f"no such device: {device!r}; `pypcapzc devices` lists them")
     errbuf = error_buffer()
-    pcap = c.pcap_create(device.encode(), errbuf)
+    pcap = c.pcap_create(os.fsencode(device), errbuf)
     if not pcap:
         raise PcapError(f"{device}: {errbuf.value.decode(errors='replace')}")
     try:

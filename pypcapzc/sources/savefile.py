@@ -17,7 +17,7 @@ from ..libpcap import Library, library
 from ..libpcap.cstdio import ReaderStream, close_stream, open_descriptor
 from ..waker import Waker
 from .framing import Framer
-from .stock import StockSource
+from .stock import Batch, StockSource
 
 _OBJECT_BUFFER = 256 * 1024
 _PIPE_BUFFER = 64 * 1024
@@ -66,11 +66,11 @@ class SavefileSource(StockSource):
         self._stream, self._pipe = stream, pipe
         self._taken = 0
 
-    def _fill(self, limit: int) -> Any:
+    def _take(self, limit: int) -> Batch | None:
         if self._pipe is not None:
             there = 1 if self.filtered else self._pipe.framer.packets - self._taken
             limit = min(limit, max(1, there))
-        batch = super()._fill(limit)
+        batch = super()._take(limit)
         if batch is not None:
             self._taken += batch.count
         return batch

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import time
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from ..block import Block, Lease, exporter_type, rounded
-from ..constants import PCAP_ERROR_BREAK
+from ..block import Lease, exporter_type, rounded
 from ..datalinks import DLT_EN10MB
-from ..errors import DeviceGoneError, PcapError
-from ..handle import Handle, error_text, failure
+from ..errors import PcapError
+from ..handle import Handle, error_text
 from ..libpcap import Library
 from ..libpcap.cstdio import MemoryStream
 from . import records
+from .base import Source
 
 BATCH_BYTES = 512 * 1024
 """A batch aims at this size: large enough that a call costs nothing, small enough for the cache."""
@@ -63,11 +62,11 @@ class Batch(Lease):
     """A filled arena."""
 
     lent = False
-    savefile_format = True
 
     def __init__(self, arena: Arena, nbytes: int, count: int, scale: int, free: deque[Arena]) -> None:
         self.arena, self.nbytes, self.count = arena, nbytes, count
-        self._scale, self._free = scale, free
+        self.savefile_unit = self._scale = scale
+        self._free = free
         self._index: memoryview | None = None
 
     @property
@@ -79,7 +78,7 @@ class Batch(Lease):
         exporter.arena = self.arena  # the memory lives as long as its views, whatever becomes of the source
         return exporter
 
-    def index(self) -> memoryview:
+    def index(self, keeper: Any) -> memoryview:
         if self._index is None:
             self._index = records.index(self.memory(), self.count, self._scale)
         return self._index
@@ -90,7 +89,6 @@ class Batch(Lease):
         return memoryview(memory).cast("B")[: self.nbytes]
 
     def packets(self) -> Iterable[tuple[int, bytes]]:
-        """(ts_ns, bytes) of each packet."""
         copied = ctypes.string_at(self.arena.stream.address, self.nbytes)
         return records.packets(copied, self.count, self._scale)
 
@@ -99,65 +97,37 @@ class Batch(Lease):
             self._free.append(self.arena)
 
 
-class StockSource:
-    """Copied batches of one handle.
-
-    ``linger`` is how many seconds after the interface went away packets may still turn up: the kernel hands
-    over a partly filled buffer only when its timeout has passed.
-    """
+class StockSource(Source):
+    """Copied batches of one handle; ``scale`` is the nanoseconds in a unit of its time stamps' fractions."""
 
     lent = False
 
     def __init__(self, handle: Handle, *, scale: int, linger: float, live: bool) -> None:
-        self._handle, self._scale, self._linger, self._live = handle, scale, linger, live
+        super().__init__(handle, linger=linger, live=live)
+        self._scale = scale
         self._free: deque[Arena] = deque()
         self._batch_packets = 256
-        self._failure: PcapError | None = None
-        self._failed_at = 0.0
-        self.exhausted = False
-        self.filtered = False  # a filter was installed, now or before
-        self._c = handle.c
         self._dump = handle.c.pcap_dump  # the C function itself
-        self.file_header = b""
+        self._file_header = b""
         self.refresh()
+
+    @property
+    def file_header(self) -> bytes:
+        return self._file_header
 
     def refresh(self) -> None:
         """Begin with new arenas: the link-layer type, which the header of a savefile tells, has changed."""
         with self._handle.borrow() as pcap:
             arena = Arena(self._c, pcap)
-        self.file_header = arena.file_header
+        self._file_header = arena.file_header
         self._free.clear()
         self._free.append(arena)
 
     def close(self) -> None:
-        """Let go of what is not libpcap's; blocks that are out keep their memory."""
         self._free.clear()
 
-    @property
-    def failing(self) -> bool:
-        """The interface is gone; what it delivered is still being handed out."""
-        return self._failure is not None
-
-    def next_block(self, limit: int) -> Block | None:
-        """A block of at most ``limit`` packets, or None where there is nothing now (or ``exhausted``)."""
-        batch = self._fill(limit)
-        return Block(batch) if batch else None
-
-    def next_packets(self, limit: int) -> Iterable[tuple[int, bytes]] | None:
-        """The same as (ts_ns, bytes) of each packet."""
-        batch = self._fill(limit)
-        if batch is None:
-            return None
-        found = batch.packets()
-        batch.give_back()
-        return found
-
-    def _fill(self, limit: int) -> Batch | None:
-        """One pcap_dispatch() into an arena.  Raises what libpcap reports, after all packets before it."""
-        if self.exhausted:
-            return None
-        if self._failure is not None and not self._lingering():
-            raise self._failure
+    def _take(self, limit: int) -> Batch | None:
+        """One pcap_dispatch() into an arena."""
         with self._handle.borrow() as pcap:
             try:
                 arena = self._free.pop()
@@ -169,8 +139,6 @@ class StockSource:
             self._note(status, pcap)
         if not size:
             self._free.append(arena)
-            if self._failure is not None and not self._lingering():
-                raise self._failure
             return None
         batch = Batch(arena, size, status, self._scale, self._free)
         if status < 0:  # libpcap counts nothing when it fails in mid-batch, and still delivered these
@@ -179,14 +147,6 @@ class StockSource:
         return batch
 
     def _note(self, status: int, pcap: Any) -> None:
-        """Remember the end of the file, and failures, for when the packets before them are out."""
-        if status < 0 and status != PCAP_ERROR_BREAK:
-            if self._failure is None:
-                self._failure = failure(self._c, status, error_text(self._c, pcap), self._handle.name)
-                self._failed_at = time.monotonic()
-        elif status == 0 and not self._live:
+        super()._note(status, pcap)
+        if status == 0 and not self._live:
             self.exhausted = True
-
-    def _lingering(self) -> bool:
-        gone = isinstance(self._failure, DeviceGoneError)
-        return gone and time.monotonic() < self._failed_at + self._linger

