@@ -22,10 +22,10 @@ from .dumper import Dumper
 from .errors import CaptureClosedError, FilterError, PcapError
 from .filters import compiled
 from .handle import Handle, error_text, failure
-from .libpcap import library, pcap_stat
+from .libpcap import extension, library, pcap_stat
 from .sources.base import Source
-from .sources.live import Options, nanoseconds_per_unit, open_device
-from .sources.stock import BATCH_PACKETS, StockSource
+from .sources.live import Options, open_device
+from .sources.stock import BATCH_PACKETS
 from .waker import Waker
 
 Mode = Literal["auto", "zerocopy", "buffered"]
@@ -305,8 +305,8 @@ class Capture:
     @property
     def zero_copy(self) -> zerocopy.InUse:
         """What this very capture does: mechanism, geometry, and why; read from its descriptor."""
-        with self._handle.borrow():
-            return zerocopy.in_use(self._c, self._fd, self._asked)
+        with self._handle.borrow() as pcap:
+            return zerocopy.in_use(self._c, pcap, self._fd, self._asked, self._source.lent)
 
     def fileno(self) -> int:
         """A descriptor for select(), poll() and asyncio's add_reader() (pcap_get_selectable_fd(3PCAP)).
@@ -429,7 +429,7 @@ def open_live(
     promisc       promiscuous mode
     timeout_ms    how long the kernel may hold a partly filled buffer; 0: until it is full
     buffer_size   bytes of the kernel's buffer; None: libpcap's default (2 MiB on Linux)
-    immediate     deliver each packet at once, at a price under load
+    immediate     deliver each packet at once (lent blocks: within 1 ms), at a price under load
     mode          "auto": lent blocks where library and kernel can, else copied batches; "zerocopy": lent,
                   or ZeroCopyUnavailableError that says what is missing; "buffered": copied
     filter        a pcap-filter(7) expression, installed before the first packet is read
@@ -440,17 +440,13 @@ def open_live(
     out of range, PcapError with libpcap's message for anything else.
     """
     options = Options(
-        snaplen, promisc, timeout_ms, buffer_size, immediate, rfmon, tstamp_type, tstamp_precision
+        snaplen, promisc, timeout_ms, buffer_size, immediate, rfmon, tstamp_type, tstamp_precision, mode
     )
-    if mode not in ("auto", "zerocopy", "buffered"):
-        raise ValueError(f"mode is {mode!r}; it is 'auto', 'zerocopy' or 'buffered'")
     if mode == "zerocopy":
         zerocopy.require(device)
-    handle = open_device(library(), device, options)
+    c = library()
+    handle, source = open_device(c, extension.of(c), device, options)
     try:
-        with handle.borrow() as pcap:
-            scale = nanoseconds_per_unit(handle.c, pcap)
-        source = StockSource(handle, scale=scale, linger=timeout_ms / 1000 + 0.05, live=True)
         capture = Capture(handle, source, Waker(), live=True, asked=mode)
     except BaseException:
         handle.close()

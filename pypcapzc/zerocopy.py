@@ -9,6 +9,7 @@ from typing import Any
 from . import platforms
 from .errors import LibraryError, ZeroCopyUnavailableError
 from .libpcap import Library, extension, library
+from .libpcap.extension import MECHANISMS
 from .libpcap.loader import ENVIRONMENT_VARIABLE
 from .platforms import TPACKET_NAMES, Kernel, Permission
 
@@ -68,6 +69,10 @@ class InUse:
     """``tpacket_v3``, ``bpf_zbuf``, ``savefile`` or ``none``: what brings packets to libpcap."""
     ring_bytes: int | None
     """Size of the ring shared with the kernel, as mapped; None where there is none."""
+    block_size: int
+    """Bytes of one block that is lent; 0 where an unpatched libpcap does not tell."""
+    block_count: int
+    """How many blocks there are; 0 likewise."""
     reason: str
     """Why blocks are lent or copied."""
 
@@ -109,7 +114,7 @@ def status(device: str | None = None) -> Status:
         facts,
         platform.name,
         kernel.mechanism,
-        False,
+        zero_copy and facts.abi == extension.ABI,
         zero_copy,
         tuple(reasons),
         tuple(fixes),
@@ -128,19 +133,30 @@ def require(device: str) -> None:
         )
 
 
-def in_use(c: Library, fd: int, asked: str) -> InUse:
+def in_use(c: Library, pcap: Any, fd: int, asked: str, lent: bool) -> InUse:
     """What a capture on descriptor ``fd`` (-1: a savefile) really does."""
+    patch = extension.of(c)
+    if patch is not None:
+        info = patch.info(pcap)
+        mechanism = MECHANISMS[info.mechanism] if info.mechanism < len(MECHANISMS) else "none"
+        geometry = info.block_size, info.block_count
+        if lent:
+            where = "private memory of libpcap's" if fd < 0 else f"the kernel's own ring ({mechanism})"
+            return InUse(
+                True, mechanism, info.mapped or None, *geometry, f"blocks are lent: they are {where}"
+            )
+        why = "mode='buffered' was asked for" if asked == "buffered" else info.reason.decode(errors="replace")
+        return InUse(False, mechanism, info.mapped or None, *geometry, f"packets are copied: {why}")
     why = "mode='buffered' was asked for" if asked == "buffered" else f"{c.path} is not patched"
     if fd < 0:
-        return InUse(False, "savefile", None, f"packets are copied: {why}")
+        return InUse(False, "savefile", None, 0, 0, f"packets are copied: {why}")
     platform = platforms.current()
     ring, version = platform.ring_bytes(fd), platform.tpacket_version(fd)
     if ring is None or version is None:
-        return InUse(False, "none", ring, f"packets are copied: {why}")
+        return InUse(False, "none", ring, 0, 0, f"packets are copied: {why}")
     mechanism = TPACKET_NAMES.get(version, str(version)).lower()
-    return InUse(
-        False, mechanism, ring, f"libpcap reads the kernel's ring ({mechanism}); packets are copied: {why}"
-    )
+    reason = f"libpcap reads the kernel's ring ({mechanism}); packets are copied: {why}"
+    return InUse(False, mechanism, ring, 0, 0, reason)
 
 
 def _library_facts(loaded: Library | None) -> LibraryFacts:

@@ -65,15 +65,14 @@ def configure_arguments(target: Target) -> list[str]:
     ]
 
 
-def configure_call(target: Target, work: Path) -> list[str]:
-    """The command, to run in ``work/build``."""
-    arguments = configure_arguments(target)
-    mapped = f"-ffile-prefix-map={work}=libpcap"
-    return [
-        "sh",
-        f"../{SOURCES}/configure",
-        *(f"{word} {mapped}" if word.startswith("CFLAGS=") else word for word in arguments),
-    ]
+def configure_call(target: Target) -> list[str]:
+    """The command, to run in ``build``."""
+    return ["sh", f"../{SOURCES}/configure", *configure_arguments(target)]
+
+
+def compiler_flags(target: Target, work: Path) -> list[str]:
+    """What the ``cc`` of a build adds to every call; should a path get in after all, it is not this one."""
+    return ["-target", target.triple, f"-ffile-prefix-map={work}=libpcap"]
 
 
 def environment(work: Path, path: str, zig_cache: Path) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -50,11 +50,11 @@ class Toolchain:
         """The versions of all."""
         return {**self.shaping(), self.make.name: self.make.version, self.patch.name: self.patch.version}
 
-    def write_wrappers(self, folder: Path, triple: str) -> None:
-        """Make cc, ar, ranlib, flex and bison programs of this folder, for one target."""
+    def write_wrappers(self, folder: Path, flags: Sequence[str]) -> None:
+        """Make cc, ar, ranlib, flex and bison programs of this folder; cc adds these flags."""
         folder.mkdir(parents=True, exist_ok=True)
         commands = {
-            "cc": [str(self.zig.path), "cc", "-target", triple],
+            "cc": [str(self.zig.path), "cc", *flags],
             "ar": [str(self.zig.path), "ar"],
             "ranlib": [str(self.zig.path), "ranlib"],
             "flex": [str(self.flex.path)],

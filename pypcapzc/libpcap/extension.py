@@ -20,6 +20,9 @@ PCAP_ERROR_ZC_HELD = -1000
 PCAP_ERROR_ZC_NOTSUP = -1001
 """This handle cannot lend; pcap_zc_info() says why."""
 
+PCAP_ERROR_ZC_EOF = -1002
+"""The savefile has ended."""
+
 PCAP_ZC_MODE_AUTO, PCAP_ZC_MODE_BUFFERED, PCAP_ZC_MODE_REQUIRED = range(3)
 
 MECHANISMS = ("none", "bpf_zbuf", "bpf_read", "tpacket_v3", "savefile")

@@ -13,13 +13,26 @@ from ..constants import (
     PCAP_TSTAMP_PRECISION_MICRO,
     PCAP_TSTAMP_PRECISION_NANO,
 )
-from ..errors import DeviceNotFoundError, PcapError
+from ..errors import DeviceNotFoundError, PcapError, ZeroCopyUnavailableError
 from ..handle import Handle, error_text, failure
 from ..libpcap import Library, error_buffer
+from ..libpcap.extension import (
+    PCAP_ERROR_ZC_NOTSUP,
+    PCAP_ZC_MODE_AUTO,
+    PCAP_ZC_MODE_BUFFERED,
+    PCAP_ZC_MODE_REQUIRED,
+    Extension,
+)
+from .base import Source
+from .patched import PatchedSource
+from .stock import StockSource
 
 MAXIMUM_SNAPLEN = 262144
 """pcap-int.h; a larger one libpcap would silently take for this."""
 _INT_MAX = 2**31 - 1
+_MODES = {"auto": PCAP_ZC_MODE_AUTO, "zerocopy": PCAP_ZC_MODE_REQUIRED, "buffered": PCAP_ZC_MODE_BUFFERED}
+_IMMEDIATE_MS = 1
+"""Lent blocks in immediate mode come at most so late: TPACKET_V3 has no shorter timer."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class Options:
     rfmon: bool
     tstamp_type: str | None
     tstamp_precision: str
+    mode: str
 
     def __post_init__(self) -> None:
         if not 1 <= self.snaplen <= MAXIMUM_SNAPLEN:
@@ -44,13 +58,33 @@ class Options:
             raise ValueError(f"timeout_ms is {self.timeout_ms}; it is 0 to {_INT_MAX} milliseconds")
         if self.tstamp_precision not in ("nano", "micro"):
             raise ValueError(f"tstamp_precision is {self.tstamp_precision!r}; it is 'nano' or 'micro'")
+        if self.mode not in _MODES:
+            raise ValueError(f"mode is {self.mode!r}; it is one of {', '.join(_MODES)}")
 
 
-def open_device(c: Library, device: str, options: Options) -> Handle:
-    """An activated, non-blocking handle.
+def open_device(
+    c: Library, extension: Extension | None, device: str, options: Options
+) -> tuple[Handle, Source]:
+    """An activated, non-blocking handle, and where its blocks come from: the patch, where it can lend.
 
-    Raises DeviceNotFoundError, CapturePermissionError, or PcapError with libpcap's message.
+    Raises DeviceNotFoundError, CapturePermissionError, ZeroCopyUnavailableError where the mode asks for
+    lent blocks that this device has not, or PcapError with libpcap's message.
     """
+    handle = _opened(c, extension, device, options)
+    linger = options.timeout_ms / 1000 + 0.05
+    try:
+        with handle.borrow() as pcap:
+            scale = _nanoseconds_per_unit(c, pcap)
+            lends = extension is not None and options.mode != "buffered" and extension.info(pcap).lent
+        if extension is not None and lends:
+            return handle, PatchedSource(handle, extension, linger=linger, live=True)
+        return handle, StockSource(handle, scale=scale, linger=linger, live=True)
+    except BaseException:
+        handle.close()
+        raise
+
+
+def _opened(c: Library, extension: Extension | None, device: str, options: Options) -> Handle:
     if not device or "\0" in device:
         raise DeviceNotFoundError(f"no such device: {device!r}; `pypcapzc devices` lists them")
     errbuf = error_buffer()
@@ -59,6 +93,10 @@ def open_device(c: Library, device: str, options: Options) -> Handle:
         raise PcapError(f"{device}: {errbuf.value.decode(errors='replace')}")
     try:
         _configure(c, pcap, device, options)
+        if extension is not None:
+            extension.pcap_zc_set_mode(pcap, _MODES[options.mode])
+            if options.immediate and options.mode != "buffered":
+                extension.pcap_zc_set_block_timeout(pcap, _IMMEDIATE_MS)
         _activate(c, pcap, device, options)
         if c.pcap_setnonblock(pcap, 1, errbuf) < 0:
             raise PcapError(f"{device}: {errbuf.value.decode(errors='replace')}")
@@ -94,6 +132,8 @@ def _activate(c: Library, pcap: Any, device: str, options: Options) -> None:
     status = c.pcap_activate(pcap)
     if status < 0:
         text = error_text(c, pcap)
+        if status == PCAP_ERROR_ZC_NOTSUP:
+            raise ZeroCopyUnavailableError(f"no zero-copy capture on {device}: {text}", status)
         if status == PCAP_ERROR_RFMON_NOTSUP:
             text = text or "it has no monitor mode"
         error = failure(c, status, text, device)
@@ -105,7 +145,7 @@ def _activate(c: Library, pcap: Any, device: str, options: Options) -> None:
         warnings.warn(f"{device}: {text}", RuntimeWarning, stacklevel=5)
 
 
-def nanoseconds_per_unit(c: Library, pcap: Any) -> int:
+def _nanoseconds_per_unit(c: Library, pcap: Any) -> int:
     """What one unit of the fraction in a time stamp of this handle is (pcap_get_tstamp_precision(3PCAP))."""
     if not c.has("pcap_get_tstamp_precision"):
         return 1000

@@ -63,7 +63,7 @@ def _tool(name: str) -> toolchain.Tool:
 
 def test_wrappers_hand_their_arguments_on(tmp_path: Path) -> None:
     tools = toolchain.Toolchain(*(_tool(name) for name in ("zig", "flex", "bison", "make", "patch")))
-    tools.write_wrappers(tmp_path, "x86_64-linux-musl")
+    tools.write_wrappers(tmp_path, ["-target", "x86_64-linux-musl"])
     done = subprocess.run([tmp_path / "cc", "-DX=a b", "$y"], capture_output=True, text=True, check=True)
     assert done.stdout == "cc -target x86_64-linux-musl -DX=a b $y\n"
     assert set(tools.shaping()) == {"zig", "flex", "bison"}

@@ -44,7 +44,7 @@ class LocalEngine:
     def build(self, job: Job) -> Path:
         """Configure and compile."""
         work = job.work
-        self._tools.write_wrappers(work / recipe.TOOLS, job.target.triple)
+        self._tools.write_wrappers(work / recipe.TOOLS, recipe.compiler_flags(job.target, work))
         build = work / recipe.BUILD
         for folder in (build, work / "tmp"):
             folder.mkdir()
@@ -52,7 +52,7 @@ class LocalEngine:
         zig_cache.mkdir(parents=True, exist_ok=True)
         system = f"{os.environ.get('PATH', os.defpath)}:{self._tools.make.path.parent}"
         steps = _Steps(job, recipe.environment(work, system, zig_cache))
-        steps.run("configure", recipe.configure_call(job.target, work), lambda: None)
+        steps.run("configure", recipe.configure_call(job.target), lambda: None)
         compiled = _Compiled(job)
         steps.run("make", [str(self._tools.make.path), f"-j{_processors()}", "shared"], compiled.look)
         library = build / f"libpcap.so.{job.version}"

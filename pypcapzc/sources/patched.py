@@ -1,0 +1,184 @@
+"""Lent blocks: the patched libpcap hands over its buffers as they are (pcap_zc_next(3PCAP))."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import threading
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from ..block import RECORD, Lease, exporter_type
+from ..handle import Handle
+from ..libpcap.extension import PCAP_ERROR_ZC_EOF, PCAP_ERROR_ZC_HELD, Extension, pcap_zc_block
+from .base import Source
+from .stock import Arena
+
+
+def _to_page_end(address: int, size: int) -> int:
+    """Bytes from ``address`` to the end of the page in which its ``size`` bytes end.
+
+    Memory is mapped in whole pages, so that much is there, and exporters of few sizes will do.
+    """
+    return -(-(address + size) // mmap.PAGESIZE) * mmap.PAGESIZE - address
+
+
+def _memory(address: int, size: int) -> Any:
+    return exporter_type(_to_page_end(address, size)).from_address(address)
+
+
+class LentBlock(Lease):
+    """One block of the library's, until pcap_zc_release(); its index lives as long."""
+
+    lent = True
+
+    def __init__(self, extension: Extension, pcap: Any, block: pcap_zc_block) -> None:
+        self._extension, self._pcap, self._block = extension, pcap, block
+        self._base, self._index = block.base, block.index
+        self.nbytes, self.count = block.length, block.count
+
+    def export(self) -> Any:
+        return _memory(self._base, self.nbytes)
+
+    def index(self, keeper: Any) -> memoryview:
+        size = self.count * RECORD.size
+        exporter = _memory(self._index, size)
+        exporter.keeper = keeper
+        return memoryview(exporter).cast("B")[:size]
+
+    def packets(self) -> Iterable[tuple[int, bytes]]:
+        # The block is copied once more, since slicing bytes takes a third of the time of copying views.
+        data = ctypes.string_at(self._base, self.nbytes)
+        index = ctypes.string_at(self._index, self.count * RECORD.size)
+        return _packets(data, index)
+
+    def give_back(self) -> None:
+        # Beside a running pcap_zc_next() and after pcap_close(): the library allows both.
+        self._extension.pcap_zc_release(self._pcap, ctypes.byref(self._block))
+
+
+def _packets(data: bytes, index: bytes) -> list[tuple[int, bytes]]:
+    return [
+        (ts_ns, data[offset : offset + caplen]) for ts_ns, offset, caplen, _, _ in RECORD.iter_unpack(index)
+    ]
+
+
+class _Shared:
+    """A lease of which parts are handed out; it goes back with the last of them."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self._parts = 0
+        self._lock = threading.RLock()
+
+    def join(self) -> None:
+        with self._lock:
+            self._parts += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._parts -= 1
+            if self._parts == 0:
+                self.lease.give_back()
+
+
+class Part(Lease):
+    """Some consecutive packets of a lease."""
+
+    def __init__(self, whole: _Shared, start: int, count: int) -> None:
+        self._whole, self._start, self.count = whole, start, count
+        self.lent, self.nbytes = whole.lease.lent, whole.lease.nbytes
+        whole.join()
+
+    def export(self) -> Any:
+        return self._whole.lease.export()
+
+    def index(self, keeper: Any) -> memoryview:
+        begin = self._start * RECORD.size
+        return self._whole.lease.index(keeper)[begin : begin + self.count * RECORD.size]
+
+    def packets(self) -> Iterable[tuple[int, bytes]]:
+        exporter = self.export()
+        return _packets(bytes(memoryview(exporter).cast("B")[: self.nbytes]), bytes(self.index(exporter)))
+
+    def give_back(self) -> None:
+        self._whole.leave()
+
+    def divided(self, count: int) -> tuple[Part, Part]:
+        """The first ``count`` packets and the others, in place of this part."""
+        first = Part(self._whole, self._start, count)
+        others = Part(self._whole, self._start + count, self.count - count)
+        self._whole.leave()
+        return first, others
+
+
+class PatchedSource(Source):
+    """Lent blocks of one handle."""
+
+    lent = True
+
+    def __init__(self, handle: Handle, extension: Extension, *, linger: float, live: bool) -> None:
+        super().__init__(handle, linger=linger, live=live)
+        self._extension = extension
+        self._rest: Part | None = None
+        self._told = False
+
+    @property
+    def file_header(self) -> bytes:
+        with self._handle.borrow() as pcap:
+            return Arena(self._c, pcap).file_header
+
+    @property
+    def held(self) -> int:
+        with self._handle.borrow() as pcap:
+            return int(self._extension.info(pcap).held)
+
+    def close(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.give_back()
+
+    def _take(self, limit: int) -> Lease | None:
+        with self._handle.borrow() as pcap:
+            lease: Lease | None = self._rest
+            self._rest = None
+            if lease is None:
+                lease = self._borrow_block(pcap)
+            if lease is None or lease.count <= limit:
+                return lease
+            return self._split(lease, limit)
+
+    def _borrow_block(self, pcap: Any) -> LentBlock | None:
+        block = pcap_zc_block()
+        status = self._extension.pcap_zc_next(pcap, ctypes.byref(block), 0)
+        if status == 1:
+            return LentBlock(self._extension, pcap, block)
+        if status == PCAP_ERROR_ZC_EOF:
+            self.exhausted = True
+        elif status == PCAP_ERROR_ZC_HELD:
+            self._tell()
+        else:
+            self._note(status, pcap)
+        return None
+
+    def _split(self, lease: Lease, limit: int) -> Part:
+        """The first ``limit`` packets; the others are kept for the next call."""
+        if isinstance(lease, Part):
+            part, self._rest = lease.divided(limit)
+            return part
+        whole = _Shared(lease)
+        self._rest = Part(whole, limit, lease.count - limit)
+        return Part(whole, 0, limit)
+
+    def _tell(self) -> None:
+        """Say once that the program keeps all blocks."""
+        if not self._told:
+            self._told = True
+            warnings.warn(
+                f"{self._handle.name}: all blocks of the buffer are held by this program, and packets are "
+                "dropped until it lets go of some; keep data with block.copy() or bytes(view), or ask for "
+                "a larger buffer_size",
+                RuntimeWarning,
+                stacklevel=2,
+            )
