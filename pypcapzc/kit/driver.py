@@ -134,7 +134,7 @@ class _Run:
             self.report("checking")
             ours = patching.mentions(self.series, "pcap_zc_abi")
             checks = verify.check(
-                built, self.target, source.version, patched=ours, forbidden=(work, Path.home() / ".cache")
+                built, self.target, source.version, patched=ours, forbidden=(work, paths.cache_dir())
             )
             verify.demand(checks, f"libpcap {source.version} for {self.target.name}")
             made = manifest.make(
