@@ -119,3 +119,19 @@ def test_json_is_one_object(
         "cached",
     }
     assert wanted | {"checks"} <= set(row)
+
+
+def test_a_failed_build_shows_the_end_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pypcapzc.cli import app
+    from pypcapzc.kit import driver
+    from pypcapzc.kit.failures import BuildError
+
+    def fail(request: driver.Request, report: object) -> driver.Result:
+        raise BuildError("make failed; the whole log is there", tmp_path / "log", ["one", "two\x1b[2J"])
+
+    monkeypatch.setattr(driver, "build", fail)
+    with pytest.raises(BuildError, match="make failed"):
+        app.app.main(["build"], standalone_mode=False)
+    assert capsys.readouterr().err == "  | one\n  | two\\x1b[2J\n"
