@@ -7,6 +7,7 @@ import ctypes
 import errno
 import os
 import select
+import sys
 import threading
 import time
 import warnings
@@ -25,13 +26,14 @@ from .handle import Handle, error_text, failure
 from .libpcap import extension, library, pcap_stat
 from .sources.base import Source
 from .sources.live import Options, open_device
-from .sources.stock import BATCH_PACKETS
 from .waker import Waker
 
 Mode = Literal["auto", "zerocopy", "buffered"]
 Direction = Literal["inout", "in", "out"]
 _T = TypeVar("_T")
 _U32 = 1 << 32
+_ALL = sys.maxsize
+"""No limit: as many packets as a block or batch has."""
 _COUNTERS_EVERY = 10.0
 """Seconds after which libpcap's 32-bit counters are read again; at 100 million packets/s they wrap in 43."""
 _UNPOLLABLE = 0.01
@@ -78,7 +80,7 @@ class Capture:
         the last packet of an interface that went away, SavefileError after the last readable packet of a
         damaged file, CaptureClosedError.
         """
-        return self._next_block(BATCH_PACKETS, _deadline(timeout))
+        return self._next_block(_ALL, _deadline(timeout))
 
     def blocks(self, timeout: float | None = None, count: int | None = None) -> Iterator[Block]:
         """Blocks until ``timeout`` seconds from this call have passed, ``count`` packets were yielded,
@@ -95,7 +97,7 @@ class Capture:
         left = count if count is not None else -1
         while left:
             try:
-                block = self._next_block(BATCH_PACKETS if left < 0 else min(left, BATCH_PACKETS), deadline)
+                block = self._next_block(_ALL if left < 0 else left, deadline)
             except CaptureClosedError:  # by another thread, between two steps
                 return
             if block is None:
@@ -126,7 +128,7 @@ class Capture:
         found = None
         try:
             with contextlib.suppress(CaptureClosedError):  # by another thread, between two steps
-                found = self._await(lambda: self._source.next_packets(BATCH_PACKETS), None)
+                found = self._await(lambda: self._source.next_packets(_ALL), None)
         finally:
             if found is None:
                 self._mine.packets = None

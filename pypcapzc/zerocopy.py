@@ -136,27 +136,31 @@ def require(device: str) -> None:
 def in_use(c: Library, pcap: Any, fd: int, asked: str, lent: bool) -> InUse:
     """What a capture on descriptor ``fd`` (-1: a savefile) really does."""
     patch = extension.of(c)
-    if patch is not None:
-        info = patch.info(pcap)
-        mechanism = MECHANISMS[info.mechanism] if info.mechanism < len(MECHANISMS) else "none"
-        geometry = info.block_size, info.block_count
-        if lent:
-            where = "private memory of libpcap's" if fd < 0 else f"the kernel's own ring ({mechanism})"
-            return InUse(
-                True, mechanism, info.mapped or None, *geometry, f"blocks are lent: they are {where}"
-            )
-        why = "mode='buffered' was asked for" if asked == "buffered" else info.reason.decode(errors="replace")
-        return InUse(False, mechanism, info.mapped or None, *geometry, f"packets are copied: {why}")
-    why = "mode='buffered' was asked for" if asked == "buffered" else f"{c.path} is not patched"
-    if fd < 0:
-        return InUse(False, "savefile", None, 0, 0, f"packets are copied: {why}")
+    info = patch.info(pcap) if patch is not None else None
+    mechanism, ring = ("savefile", None) if fd < 0 else _ring(fd)
+    size, count = (info.block_size, info.block_count) if info is not None else (0, 0)
+    if lent and info is not None:
+        if info.mechanism < len(MECHANISMS):
+            mechanism = MECHANISMS[info.mechanism]
+        whose = "libpcap's own memory" if fd < 0 else f"the kernel's own ring ({mechanism})"
+        return InUse(True, mechanism, info.mapped or ring, size, count, f"blocks are lent from {whose}")
+    if asked == "buffered":
+        why = "mode='buffered' was asked for"
+    elif info is None:
+        why = f"{c.path} is not patched"
+    else:
+        why = info.reason.decode(errors="replace") or "this source is read through a stream"
+    how = f"libpcap reads the kernel's ring ({mechanism}); " if ring else ""
+    return InUse(False, mechanism, ring, size, count, f"{how}packets are copied: {why}")
+
+
+def _ring(fd: int) -> tuple[str, int | None]:
+    """Mechanism and size of the ring of a descriptor, as the system tells them."""
     platform = platforms.current()
     ring, version = platform.ring_bytes(fd), platform.tpacket_version(fd)
     if ring is None or version is None:
-        return InUse(False, "none", ring, 0, 0, f"packets are copied: {why}")
-    mechanism = TPACKET_NAMES.get(version, str(version)).lower()
-    reason = f"libpcap reads the kernel's ring ({mechanism}); packets are copied: {why}"
-    return InUse(False, mechanism, ring, 0, 0, reason)
+        return "none", ring
+    return TPACKET_NAMES.get(version, str(version)).lower(), ring
 
 
 def _library_facts(loaded: Library | None) -> LibraryFacts:

@@ -13,6 +13,7 @@ from functools import cache
 import pytest
 
 from lab import netns
+from pypcapzc import zerocopy
 from support import headers, kit
 
 CAPABILITIES: dict[str, Callable[[], str | None]] = {
@@ -27,6 +28,12 @@ def net() -> Iterator[netns.Lab]:
     """A private network namespace with the veth pair zc0 (capture here) and zc1 (send here)."""
     with netns.Lab() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def patched() -> bool:
+    """Whether the libpcap in use has the zero-copy patch; the suite has to pass with either."""
+    return zerocopy.status().library.patched
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

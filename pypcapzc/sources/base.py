@@ -9,7 +9,7 @@ from typing import Any
 
 from ..block import Block, Lease
 from ..constants import PCAP_ERROR_BREAK
-from ..errors import DeviceGoneError, PcapError
+from ..errors import DeviceGoneError, PcapError, SavefileError
 from ..handle import Handle, error_text, failure
 
 
@@ -91,5 +91,8 @@ class Source(ABC):
     def _note(self, status: int, pcap: Any) -> None:
         """Remember a failure, for when the packets before it are out."""
         if status < 0 and status != PCAP_ERROR_BREAK and self._failure is None:
-            self._failure = failure(self._c, status, error_text(self._c, pcap), self._handle.name)
+            error = failure(self._c, status, error_text(self._c, pcap), self._handle.name)
+            if not self._live:
+                error = SavefileError(f"{error}; all packets before this were read", status)
+            self._failure = error
             self._failed_at = time.monotonic()

@@ -58,8 +58,13 @@ class Options:
             raise ValueError(f"timeout_ms is {self.timeout_ms}; it is 0 to {_INT_MAX} milliseconds")
         if self.tstamp_precision not in ("nano", "micro"):
             raise ValueError(f"tstamp_precision is {self.tstamp_precision!r}; it is 'nano' or 'micro'")
-        if self.mode not in _MODES:
-            raise ValueError(f"mode is {self.mode!r}; it is one of {', '.join(_MODES)}")
+        check_mode(self.mode)
+
+
+def check_mode(mode: str) -> None:
+    """Raise ValueError for what is no mode."""
+    if mode not in _MODES:
+        raise ValueError(f"mode is {mode!r}; it is one of {', '.join(_MODES)}")
 
 
 def open_device(

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 from ..constants import PCAP_ERRBUF_SIZE, PCAP_TSTAMP_PRECISION_NANO
 from ..errors import CaptureClosedError, PcapError, SavefileError
 from ..handle import Handle
-from ..libpcap import Library, library
+from ..libpcap import Library, extension, library
 from ..libpcap.cstdio import ReaderStream, close_stream, open_descriptor
 from ..waker import Waker
+from .base import Source
 from .framing import Framer
+from .patched import PatchedSource
 from .stock import Batch, StockSource
 
 _OBJECT_BUFFER = 256 * 1024
@@ -54,7 +56,8 @@ class _Pipe:
 
 
 class SavefileSource(StockSource):
-    """Copied batches from a savefile.
+    """Copied batches from a savefile: what is no regular file is read through Python, so that it can be
+    interrupted, and is copied with every libpcap.
 
     From a pipe a batch has only packets that are there already: libpcap returns from a batch when it is
     full, so one that is too large would keep the first packets back.  With a filter nobody knows how many
@@ -83,8 +86,6 @@ class SavefileSource(StockSource):
             self._failure = self._failure or _unreadable(self._handle.name, error)
             return
         super()._note(status, pcap)
-        if self._failure is not None and not isinstance(self._failure, SavefileError):
-            self._failure = SavefileError(f"{self._failure}; all packets before this were read", status)
 
     def close(self) -> None:
         """Let go of the pipe too."""
@@ -100,23 +101,27 @@ def _unreadable(name: str, error: Exception) -> PcapError:
     return SavefileError(f"{name}: cannot be read: {error}")
 
 
-def open_savefile(source: Any, waker: Waker) -> tuple[Handle, SavefileSource]:
+def open_savefile(source: Any, waker: Waker, lend: bool) -> tuple[Handle, Source]:
     """Open a path, "-" (standard input), a descriptor number, or a binary file object.
+
+    ``lend``: give lent blocks where that is possible.
 
     Raises FileNotFoundError and other OSErrors as open() does, SavefileError where libpcap cannot read it.
     """
     if isinstance(source, int) or source == "-":
         fd = os.dup(0 if source == "-" else source)
-        return _open_descriptor(fd, "standard input" if source in ("-", 0) else f"descriptor {source}", waker)
+        return _open_descriptor(
+            fd, "standard input" if source in ("-", 0) else f"descriptor {source}", waker, lend
+        )
     if isinstance(source, str | bytes | os.PathLike):
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-        return _open_descriptor(fd, os.fsdecode(source), waker)
+        return _open_descriptor(fd, os.fsdecode(source), waker, lend)
     raw = source.raw if isinstance(source, io.BufferedReader) else source
     if isinstance(raw, io.FileIO):
         fd = os.dup(raw.fileno())
         if source.seekable():
             os.lseek(fd, source.tell(), os.SEEK_SET)  # what a BufferedReader has read ahead is not lost
-        return _open_descriptor(fd, str(raw.name), waker)
+        return _open_descriptor(fd, str(raw.name), waker, lend)
     if isinstance(source, io.TextIOBase) or not callable(getattr(source, "read", None)):
         raise TypeError("open_offline takes a path, a descriptor, or a file object opened in binary mode")
     stream = ReaderStream(_exact_reader(source), _OBJECT_BUFFER)
@@ -133,7 +138,7 @@ def _exact_reader(source: Readable) -> Callable[[int], bytes]:
     return read
 
 
-def _open_descriptor(fd: int, name: str, waker: Waker) -> tuple[Handle, SavefileSource]:
+def _open_descriptor(fd: int, name: str, waker: Waker, lend: bool) -> tuple[Handle, Source]:
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
         os.close(fd)
@@ -145,12 +150,12 @@ def _open_descriptor(fd: int, name: str, waker: Waker) -> tuple[Handle, Savefile
         if not pcap:
             close_stream(file)
             raise SavefileError(f"{name}: {message}")
-        return _source(Handle(c, pcap, name), None, None)
+        return _regular(Handle(c, pcap, name), lend)
     pipe = _Pipe(fd, waker)
     return _open_stream(ReaderStream(pipe.read, _PIPE_BUFFER), name, pipe)
 
 
-def _open_stream(stream: ReaderStream, name: str, pipe: _Pipe | None) -> tuple[Handle, SavefileSource]:
+def _open_stream(stream: ReaderStream, name: str, pipe: _Pipe | None) -> tuple[Handle, Source]:
     c = library()
     pcap, message = _open_file(c, stream.file)
     if not pcap:
@@ -165,7 +170,18 @@ def _open_stream(stream: ReaderStream, name: str, pipe: _Pipe | None) -> tuple[H
     return _source(Handle(c, pcap, name), stream, pipe)
 
 
-def _source(handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None) -> tuple[Handle, SavefileSource]:
+def _regular(handle: Handle, lend: bool) -> tuple[Handle, Source]:
+    """A regular file: lent blocks from a patched library, else copied batches."""
+    patch = extension.of(handle.c) if lend else None
+    if patch is not None:
+        with handle.borrow() as pcap:
+            lends = patch.info(pcap).lent
+        if lends:
+            return handle, PatchedSource(handle, patch, linger=0, live=False)
+    return _source(handle, None, None)
+
+
+def _source(handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None) -> tuple[Handle, Source]:
     try:
         return handle, SavefileSource(handle, stream, pipe)
     except BaseException:

@@ -222,6 +222,7 @@ def test_control_c_on_an_idle_link(net: Lab, wait: str, timeout_ms: int) -> None
     assert process.returncode == -signal.SIGINT
 
 
+@pytest.mark.filterwarnings("ignore:.*all blocks of the buffer are held:RuntimeWarning")
 @pytest.mark.parametrize("busy", [False, True])
 def test_close_from_another_thread_while_reading(
     net: Lab, busy: bool, request: pytest.FixtureRequest

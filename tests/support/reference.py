@@ -22,12 +22,18 @@ class Reading(NamedTuple):
     """libpcap's message, None at a clean end."""
 
 
-def read(path: str | os.PathLike[str], expression: str | None = None) -> Reading:
-    """Read a file.
+def stamp(seconds: int, fraction: int, lent: bool) -> int:
+    """ts_ns: pcap_dump() keeps 32 bits of seconds and of the fraction, a lent block 64 bits of the sum.
 
-    pcap_dump() keeps 32 bits of seconds and of the fraction, so no more is compared: times outside of
-    1970 to 2106 are of no use in a savefile.
+    A time outside of 1970 to 2106, or 2554, comes from a damaged file.
     """
+    if lent:
+        return (seconds * 10**9 + fraction) & 0xFFFFFFFFFFFFFFFF
+    return (seconds & _U32) * 10**9 + (fraction & _U32)
+
+
+def read(path: str | os.PathLike[str], expression: str | None = None, lent: bool = False) -> Reading:
+    """Read a file; ``lent`` says what it is to be compared with."""
     errbuf = libpcap.error_buffer()
     pcap = libpcap.pcap_open_offline_with_tstamp_precision(
         os.fsencode(path), libpcap.PCAP_TSTAMP_PRECISION_NANO, errbuf
@@ -44,7 +50,7 @@ def read(path: str | os.PathLike[str], expression: str | None = None) -> Reading
         header, data = ctypes.POINTER(libpcap.pcap_pkthdr)(), ctypes.POINTER(ctypes.c_ubyte)()
         while (status := libpcap.pcap_next_ex(pcap, ctypes.byref(header), ctypes.byref(data))) == 1:
             found = header.contents
-            ts_ns = (found.ts.tv_sec & _U32) * 10**9 + (found.ts.tv_usec & _U32)
+            ts_ns = stamp(found.ts.tv_sec, found.ts.tv_usec, lent)
             packets.append((ts_ns, ctypes.string_at(data, found.caplen), found.len))
         assert status in (libpcap.PCAP_ERROR, libpcap.PCAP_ERROR_BREAK)
         if status == libpcap.PCAP_ERROR_BREAK:
@@ -54,8 +60,8 @@ def read(path: str | os.PathLike[str], expression: str | None = None) -> Reading
         libpcap.pcap_close(pcap)
 
 
-def read_bytes(content: bytes, folder: Path) -> Reading:
+def read_bytes(content: bytes, folder: Path, lent: bool = False) -> Reading:
     """The same for bytes, by way of a file."""
     path = folder / "reference"
     path.write_bytes(content)
-    return read(path)
+    return read(path, lent=lent)

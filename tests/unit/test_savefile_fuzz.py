@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import pypcapzc
 from lab import savefiles
 from lab.savefiles import Interface, Packet
+from pypcapzc import zerocopy
 from pypcapzc.errors import SavefileError
 from support import reference
 
@@ -87,10 +88,10 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-def _ours(source: Any, by: str) -> tuple[bool, list[tuple[int, bytes]], str | None]:
+def _ours(source: Any, by: str, mode: Any) -> tuple[bool, list[tuple[int, bytes]], str | None]:
     found: list[tuple[int, bytes]] = []
     try:
-        capture = pypcapzc.open_offline(source)
+        capture = pypcapzc.open_offline(source, mode=mode)
     except SavefileError as error:
         return False, found, str(error)
     with capture:
@@ -109,10 +110,12 @@ def _ours(source: Any, by: str) -> tuple[bool, list[tuple[int, bytes]], str | No
 
 
 def _compare(content: bytes, folder: Path, by: str) -> None:
-    libpcaps = reference.read_bytes(content, folder)
-    wanted = [(ts_ns, data) for ts_ns, data, _ in libpcaps.packets]
-    for source in (folder / "reference", io.BytesIO(content)):
-        opened, packets, error = _ours(source, by)
+    """Lent (with a patched library), copied, and through a stream: each as pcap_next_ex() reads it."""
+    lent = zerocopy.status().library.patched
+    for mode, source in (("auto", folder / "reference"), ("buffered", folder / "reference"), ("auto", None)):
+        libpcaps = reference.read_bytes(content, folder, lent and mode == "auto" and source is not None)
+        wanted = [(ts_ns, data) for ts_ns, data, _ in libpcaps.packets]
+        opened, packets, error = _ours(source or io.BytesIO(content), by, mode)
         assert opened == libpcaps.opened
         assert packets == wanted
         assert (error is None) == (libpcaps.error is None)
@@ -141,4 +144,6 @@ def test_bytes_at_random(folder: Path, start: bytes, rest: bytes, by: str) -> No
 @pytest.mark.parametrize("name", FILES)
 def test_undamaged(folder: Path, name: str) -> None:
     _compare(FILES[name], folder, "blocks")
-    assert reference.read_bytes(FILES[name], folder).error is None
+    error = reference.read_bytes(FILES[name], folder).error
+    # libpcap 1.10.5 refuses a link-layer type of more than 16 bits, 1.10.3 reads it
+    assert error is None or (name == "linktype 65540" and "reserved field" in error)
