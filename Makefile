@@ -16,12 +16,7 @@ demo: $(READY)
 	@$(RUN) -m lab.demo
 
 test: $(READY)
-	@echo "== ruff, mypy"
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
-	@$(RUN) -m mypy
-	@echo "== pytest: what cannot run here is listed as skipped, with the reason"
-	@$(RUN) -m pytest
+	@sh tools/test.sh $(RUN)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

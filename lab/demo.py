@@ -24,7 +24,8 @@ from pypcapzc.cli.terminal import packet_line, progress, size
 
 from . import frames, netns, savefiles, traffic
 
-RATE = 50_000
+RATE_LENT = 100_000
+RATE_COPIED = 50_000
 SECONDS = 4
 LOOPBACK_RATE = 20_000
 SIZES = "60-1500"
@@ -58,7 +59,7 @@ class Seen:
 
 def _capture(device: str, sender: list[str], expected: int, filter_: str | None, check: bool) -> None:
     """Start the sender in another process, capture what it sends, and say what came of it."""
-    with pypcapzc.open_live(device, buffer_size=64 << 20, filter=filter_) as capture:
+    with pypcapzc.open_live(device, buffer_size=128 << 20, filter=filter_) as capture:
         console.print(f"capturing on {device}: {capture.zero_copy.reason}\n", soft_wrap=True)
         seen = Seen()
         process = traffic.start(*sender)
@@ -88,11 +89,12 @@ def _capture(device: str, sender: list[str], expected: int, filter_: str | None,
         raise SystemExit(f"captured + dropped is {seen.packets + stats.dropped}, sent were {expected}")
 
 
-def _veth() -> None:
+def _veth(lent: bool) -> None:
     console.print("root: a private network namespace with a veth pair, which nobody else sees")
-    count = RATE * SECONDS
+    rate = RATE_LENT if lent else RATE_COPIED
+    count = rate * SECONDS
     with netns.Lab() as net, net.inside():
-        arguments = ["--device", net.send_device, "--count", str(count), "--rate", str(RATE), "--size", SIZES]
+        arguments = ["--device", net.send_device, "--count", str(count), "--rate", str(rate), "--size", SIZES]
         _capture(net.capture_device, arguments, count, None, True)
 
 
@@ -132,8 +134,21 @@ def _titled(title: str) -> Iterator[None]:
     console.print()
 
 
+def _build() -> None:
+    """The patched libpcap for this machine; from the cache where it was built before."""
+    if pypcapzc.zerocopy.status().library.patched:
+        console.print("a patched libpcap is in use already")
+        return
+    done = subprocess.run([sys.executable, "-m", "pypcapzc", "build"], check=False)
+    if done.returncode:
+        console.print("\nIt could not be built; the demo goes on with the libpcap that is here.")
+    pypcapzc.libpcap.use(None)  # look again
+
+
 def main() -> None:
     """Run it."""
+    with _titled("pypcapzc build: a libpcap that lends its blocks"):
+        _build()
     with _titled("pypcapzc doctor"):
         subprocess.run([sys.executable, "-m", "pypcapzc", "doctor"], check=False)
     status = pypcapzc.zerocopy.status()
@@ -145,7 +160,7 @@ def main() -> None:
             console.print(f"no private network: {reason}")
             _loopback()
         else:
-            _veth()
+            _veth(status.lent)
     console.print("Next: .venv/bin/pypcapzc devices, .venv/bin/pypcapzc capture -i DEV, README.md")
 
 

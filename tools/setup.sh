@@ -15,6 +15,7 @@ say() { echo "== $*"; }
 # The system's own parts, where this is root on Debian or a relative; else only said.
 missing=
 command -v ip >/dev/null 2>&1 || [ "$(uname -s)" != Linux ] || missing="$missing iproute2"
+command -v patch >/dev/null 2>&1 || missing="$missing patch"
 "$python" -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("pcap"))' || missing="$missing libpcap0.8"
 if [ -n "$missing" ]; then
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Runs the tests: test.sh PYTHON.  First on the libpcap of this system, then those of capturing once more on
+# the patched one, which it builds.
+set -eu
+python=$1
+here=$(dirname "$python")/..
+
+say() { echo "== $*"; }
+
+say "ruff, mypy"
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m mypy
+
+# Homes of our own, so that a library that this user has built is neither used nor replaced.
+say "pytest, on the libpcap of this system; what cannot run is listed with the reason"
+PYPCAPZC_HOME=$here/stock "$python" -m pytest -n auto --dist loadfile
+
+say "building the patched libpcap"
+export PYPCAPZC_HOME="$here/patched"
+if "$python" -m pypcapzc build; then
+	say "pytest, on the patched libpcap: captures, savefiles, command line"
+	"$python" -m pytest -n auto --dist loadfile tests/unit tests/netns
+else
+	case ",${PYPCAPZC_REQUIRE:-}," in
+	*,kit,*) exit 1 ;;
+	*) say "left out: the tests on a patched libpcap, which could not be built here" ;;
+	esac
+fi
