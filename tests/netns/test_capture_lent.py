@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -113,12 +113,13 @@ def test_several_blocks_at_once_in_any_order_from_any_thread(net: Lab, sender: t
 
 def test_views_of_data_and_of_headers_hold_a_block(net: Lab, sender: traffic.Sender) -> None:
     with _open(net) as capture:
-        for take in (
-            lambda b: b[0][3:9],
-            lambda b: b.data,
-            lambda b: b.headers,
-            lambda b: b.headers["caplen"],
-        ):
+        ways: list[Callable[[Any], Any]] = [
+            lambda block: block[0][3:9],
+            lambda block: block.data,
+            lambda block: block.headers,
+            lambda block: block.headers["caplen"],
+        ]
+        for take in ways:
             sender.send(5)
             block = _next(capture)
             view = take(block)
