@@ -73,7 +73,9 @@ def test_a_callback_costs_no_more_from_a_device(net: netns.Lab, stock: Built, pa
     after = _live(net, program, "pcap_dispatch", "dispatch", patched)
     print(f"live: stock {before / COUNT:.1f}, patched {after / COUNT:.1f} instructions a packet")
     assert before > 20 * COUNT
-    assert after <= 1.02 * before
+    # 0015-linux-prefetch-packets adds three instructions a packet, and takes away two fifths of the time,
+    # which goes into waiting for memory: what else is added must be less than that.
+    assert after <= 1.03 * before
 
 
 @pytest.mark.netns
