@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 
-from lab import netns
+from lab import netns, traffic
 from pypcapzc import zerocopy
 from support import headers, kit
 
@@ -28,6 +28,15 @@ def net() -> Iterator[netns.Lab]:
     """A private network namespace with the veth pair zc0 (capture here) and zc1 (send here)."""
     with netns.Lab() as made:
         yield made
+
+
+@pytest.fixture
+def sender(net: netns.Lab) -> Iterator[traffic.Sender]:
+    """Sends 64-byte frames into the lab's pair."""
+    with net.inside():
+        opened = traffic.Sender(net.send_device)
+    with opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,24 +13,12 @@ import pypcapzc
 from lab import frames, traffic
 from lab.netns import Lab
 from pypcapzc.errors import FilterError, PcapError
+from support.captures import numbers as _numbers
+from support.captures import opened as _open
 
 pytestmark = pytest.mark.netns
 
 MIB = 1 << 20
-
-
-def _open(net: Lab, **options: Any) -> pypcapzc.Capture:
-    options.setdefault("timeout_ms", 10)
-    with net.inside():
-        return pypcapzc.open_live(net.capture_device, **options)
-
-
-@pytest.fixture
-def sender(net: Lab) -> Iterator[traffic.Sender]:
-    with net.inside():
-        opened = traffic.Sender(net.send_device)
-    with opened:
-        yield opened
 
 
 def _drain(capture: pypcapzc.Capture, quiet: float = 0.3) -> list[tuple[int, bytes, int]]:
@@ -41,10 +28,6 @@ def _drain(capture: pypcapzc.Capture, quiet: float = 0.3) -> list[tuple[int, byt
         for (ts_ns, view), header in zip(block, block.headers, strict=True):
             found.append((ts_ns, bytes(view), int(header[3])))
     return found
-
-
-def _numbers(capture: pypcapzc.Capture, quiet: float = 0.3) -> list[int]:
-    return [frames.check(data) for _, data, _ in _drain(capture, quiet)]
 
 
 # --- exact accounts --------------------------------------------------------------------------------------

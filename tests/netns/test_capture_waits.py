@@ -21,26 +21,15 @@ from lab.netns import Lab
 from pypcapzc.errors import (
     CaptureClosedError,
 )
+from support.captures import later as _later
+from support.captures import numbers as _numbers
+from support.captures import opened as _open
 
 pytestmark = pytest.mark.netns
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOON = 0.1
 """The 100 ms within which a wait has to end."""
-
-
-def _open(net: Lab, **options: Any) -> pypcapzc.Capture:
-    options.setdefault("timeout_ms", 10)
-    with net.inside():
-        return pypcapzc.open_live(net.capture_device, **options)
-
-
-@pytest.fixture
-def sender(net: Lab) -> Iterator[traffic.Sender]:
-    with net.inside():
-        opened = traffic.Sender(net.send_device)
-    with opened:
-        yield opened
 
 
 @pytest.fixture
@@ -54,26 +43,6 @@ def flood(net: Lab) -> Iterator[None]:
     yield
     process.kill()
     process.communicate()
-
-
-def _numbers(capture: pypcapzc.Capture, quiet: float = 0.2) -> list[int]:
-    found: list[int] = []
-    while (block := capture.next_block(quiet)) is not None:
-        found += [frames.check(view) for _, view in block]
-    return found
-
-
-def _later(seconds: float, action: Callable[[], object]) -> list[float]:
-    """Do something in another thread; the list gets the moment at which it began."""
-    began: list[float] = []
-
-    def run() -> None:
-        time.sleep(seconds)
-        began.append(time.monotonic())
-        action()
-
-    threading.Thread(target=run, daemon=True).start()
-    return began
 
 
 # --- deadlines -------------------------------------------------------------------------------------------
