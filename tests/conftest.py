@@ -7,6 +7,7 @@ machine cannot run it; ``PYPCAPZC_REQUIRE=netns,...`` turns such a skip into a f
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -21,6 +22,10 @@ CAPABILITIES: dict[str, Callable[[], str | None]] = {
     "cc": headers.why_not,
     "kit": kit.why_not,
 }
+
+# A shell's background job ignores SIGINT, and so would every program that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""The tools: zig's C compiler, flex and bison from PyPI, and what every POSIX system has.
+"""The tools: zig's C compiler, flex, bison and m4 from PyPI, and what every POSIX system has.
 
 No system compiler is used.  ``make``, ``patch``, ``sed`` and ``awk`` come from the system; configure and
-libpcap's Makefile are written for them.
+libpcap's Makefile are written for them.  flex and bison both run m4, which their wheels do not bring.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Toolchain:
     zig: Tool
     flex: Tool
     bison: Tool
+    m4: Tool
     make: Tool
     patch: Tool
 
@@ -48,7 +49,7 @@ class Toolchain:
 
     def versions(self) -> dict[str, str]:
         """The versions of all."""
-        return {**self.shaping(), self.make.name: self.make.version, self.patch.name: self.patch.version}
+        return {**self.shaping(), **{tool.name: tool.version for tool in (self.m4, self.make, self.patch)}}
 
     def write_wrappers(self, folder: Path, flags: Sequence[str]) -> None:
         """Make cc, ar, ranlib, flex and bison programs of this folder; cc adds these flags."""
@@ -62,7 +63,9 @@ class Toolchain:
         }
         for name, command in commands.items():
             path = folder / name
-            path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+            # M4 is where flex and bison look for it before PATH.
+            setting = f"M4={shlex.quote(str(self.m4.path))} " if name in ("flex", "bison") else ""
+            path.write_text(f'#!/bin/sh\n{setting}exec {shlex.join(command)} "$@"\n')
             path.chmod(0o755)
 
 
@@ -88,11 +91,22 @@ def _bison() -> Path | None:
     return Path(bison_bin.get_binary_path())
 
 
+def _m4() -> Path | None:
+    # Not the script of that name, which wants cmeel's own environment, but the program itself.
+    for file in metadata.files("cmeel-m4") or ():
+        if file.name == "m4" and file.parent.name == "bin" and "cmeel.prefix" in file.parts:
+            return Path(str(file.locate())).resolve()
+    return None
+
+
 _WHEELS: dict[str, tuple[str, Callable[[], Path | None]]] = {
     "zig": ("ziglang", _zig),
     "flex": ("flex-bin", _flex),
     "bison": ("bison-bin", _bison),
+    "m4": ("cmeel-m4", _m4),
 }
+_SYSTEM_TOO = ("m4",)
+"""What may come from the system on every platform, as it does not shape the result."""
 
 
 def _from_wheel(name: str) -> Tool | None:
@@ -127,7 +141,8 @@ def _find(name: str) -> Tool | None:
     if name not in _WHEELS:
         return _from_system(name)
     tool = _from_wheel(name)
-    return _from_system(name) if tool is None and sys.platform.startswith("freebsd") else tool
+    system_too = name in _SYSTEM_TOO or sys.platform.startswith("freebsd")
+    return _from_system(name) if tool is None and system_too else tool
 
 
 def why_not() -> str | None:

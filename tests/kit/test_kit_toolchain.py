@@ -15,6 +15,7 @@ import pytest
 from pypcapzc.kit import recipe, targets, toolchain
 from pypcapzc.kit.engines import Job, local
 from pypcapzc.kit.failures import BuildError, NoSpaceError, ToolError
+from support import kit
 
 
 def _no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +30,9 @@ def _no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_wheels_are_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     _no_wheels(monkeypatch)
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(ToolError, match=r"zig, flex and bison .* pip install 'pypcapzc\[kit\]'"):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(ToolError, match=r"zig, flex, bison and m4 .* pip install 'pypcapzc\[kit\]'"):
         toolchain.find()
 
 
@@ -38,11 +41,11 @@ def test_on_freebsd_the_systems_own_serve(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(sys, "platform", "freebsd14")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    assert "pkg install zig flex bison" in str(toolchain.why_not())
+    assert "pkg install zig flex bison m4" in str(toolchain.why_not())
     program = tmp_path / "zig"
     program.write_text("#!/bin/sh\necho 0.15\n")
     program.chmod(0o755)
-    assert "pkg install flex bison" in str(toolchain.why_not())
+    assert "pkg install flex bison m4" in str(toolchain.why_not())
 
 
 def test_missing_programs_of_the_system_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -62,11 +65,29 @@ def _tool(name: str) -> toolchain.Tool:
 
 
 def test_wrappers_hand_their_arguments_on(tmp_path: Path) -> None:
-    tools = toolchain.Toolchain(*(_tool(name) for name in ("zig", "flex", "bison", "make", "patch")))
+    tools = toolchain.Toolchain(*(_tool(name) for name in ("zig", "flex", "bison", "m4", "make", "patch")))
     tools.write_wrappers(tmp_path, ["-target", "x86_64-linux-musl"])
     done = subprocess.run([tmp_path / "cc", "-DX=a b", "$y"], capture_output=True, text=True, check=True)
     assert done.stdout == "cc -target x86_64-linux-musl -DX=a b $y\n"
     assert set(tools.shaping()) == {"zig", "flex", "bison"}
+
+
+def test_flex_and_bison_find_m4_without_the_systems(tmp_path: Path) -> None:
+    """Their wheels do not bring it, and a new machine may have none."""
+    if reason := toolchain.why_not():
+        kit.absent(reason)
+    tools = toolchain.find()
+    assert "cmeel.prefix" in tools.m4.path.parts
+    tools.write_wrappers(tmp_path, [])
+    (tmp_path / "x.l").write_text("%%\n%%\n")
+    (tmp_path / "x.y").write_text("%token X\n%%\nx: X;\n")
+    for name, source, made in (("flex", "x.l", "lex.yy.c"), ("bison", "x.y", "x.tab.c")):
+        command = ["/bin/sh", str(tmp_path / name), source]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / made).stat().st_size > 10_000
 
 
 class TestSteps:

@@ -130,7 +130,13 @@ def _environment(tools: Path) -> Mapping[str, str]:
         wrapper = tools / name
         wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(str(tool.path))} "$@"\n')
         wrapper.chmod(0o755)
-    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "LC_ALL": "C", "CONFIG_SITE": "/dev/null"}
+    return {
+        **os.environ,
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "M4": str(found.m4.path),
+        "LC_ALL": "C",
+        "CONFIG_SITE": "/dev/null",
+    }
 
 
 def configure(tree: Path, build: Path, flags: Sequence[str]) -> None:
