@@ -21,11 +21,11 @@ EVERY = "PYPCAPZC_EVERY_PATCH"
 
 
 def header(name: str) -> Mapping[str, str]:
-    """The fields before the first hunk; lines that begin with a blank go on with the one before."""
+    """The fields before the first file's part; lines that begin with a blank go on with the one before."""
     fields: dict[str, str] = {}
     last = ""
     for line in (PATCHES / name).read_text().splitlines():
-        if line.startswith("--- "):
+        if line.startswith(("diff --git ", "--- ")):
             return fields
         if field := re.match(r"([A-Z][A-Za-z-]*): *(.*)", line):
             last, text = field.groups()
