@@ -44,7 +44,6 @@ def instructions(program: Path, function: str, *arguments: str | Path, built: Bu
     return int(collected[1])
 
 
-@pytest.mark.xfail(strict=True, reason="pcapint_sf_read() adds 21 to 67 instructions a packet")
 @pytest.mark.parametrize("form", ["pcap", "pcapng"])
 def test_a_callback_costs_no_more_from_a_file(
     stock: Built, patched: Built, tmp_path: Path, form: str
@@ -73,9 +72,8 @@ def test_a_callback_costs_no_more_from_a_device(net: netns.Lab, stock: Built, pa
     after = _live(net, program, "pcap_dispatch", "dispatch", patched)
     print(f"live: stock {before / COUNT:.1f}, patched {after / COUNT:.1f} instructions a packet")
     assert before > 20 * COUNT
-    # 0015-linux-prefetch-packets adds three instructions a packet, and takes away two fifths of the time,
-    # which goes into waiting for memory: what else is added must be less than that.
-    assert after <= 1.03 * before
+    # The prefetch of 0015-linux-prefetch-packets is in this.  What it saves is time, which is not counted here.
+    assert after <= 1.02 * before
 
 
 @pytest.mark.netns

@@ -196,8 +196,5 @@ def test_made_up_files_are_read_as_with_stock(stock: Built, patched: Built) -> N
     assert packets > SEEDS
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a section header in mid-file is swapped where it lies, on a multiple of 4, not of 8"
-)
 def test_nothing_is_read_beyond_the_end_of_made_up_files(newest_stock: Built, sanitized: Built) -> None:
     made_up(newest_stock, sanitized, SEEDS)
