@@ -182,19 +182,22 @@ next:		skip
 	silence = true
 }
 
-/* bpf_reclaim() of our patch, called by BIOCROTZBUF and FIONREAD. */
+/* Our patch: bpf_reclaim(), at the beginning of bpfioctl(). */
 inline patched_reclaim()
 {
 #ifdef KERNEL_PATCH
-	do
-	:: CAN_RECLAIM ->
-		reclaim();
-		if
-		:: assigned[sbuf] -> rotate()
-		:: else
-		fi
-	:: else -> break
-	od
+	atomic {
+		!locked;
+		do
+		:: CAN_RECLAIM ->
+			reclaim();
+			if
+			:: assigned[sbuf] -> rotate()
+			:: else
+			fi
+		:: else -> break
+		od
+	}
 #else
 	skip
 #endif
@@ -203,9 +206,9 @@ inline patched_reclaim()
 /* BIOCROTZBUF: bpf_zerocopy_ioctl_rotzbuf().  What it returns is not used. */
 inline ioctl_rotzbuf()
 {
+	patched_reclaim();
 	atomic {
 		!locked;
-		patched_reclaim();
 		if
 		:: hbuf == NONE && slen != 0 ->
 			rotate();
@@ -218,9 +221,9 @@ inline ioctl_rotzbuf()
 /* FIONREAD in bpfioctl(). */
 inline ioctl_fionread(n)
 {
+	patched_reclaim();
 	atomic {
 		!locked;
-		patched_reclaim();
 		n = slen;
 		if
 		:: hbuf != NONE -> n = n + hlen
@@ -241,6 +244,7 @@ inline skip_discarded()
 /* BIOCFLUSH and others: reset_d(). */
 inline ioctl_flush()
 {
+	patched_reclaim();
 	atomic {
 		!locked;
 		if
