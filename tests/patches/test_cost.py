@@ -72,7 +72,7 @@ def test_a_callback_costs_no_more_from_a_device(net: netns.Lab, stock: Built, pa
     after = _live(net, program, "pcap_dispatch", "dispatch", patched)
     print(f"live: stock {before / COUNT:.1f}, patched {after / COUNT:.1f} instructions a packet")
     assert before > 20 * COUNT
-    # The prefetch of 0015-linux-prefetch-packets is in this.  What it saves is time, which is not counted here.
+    # The prefetch of 0015-linux-prefetch-packets is in this; what it saves is time, which is not counted.
     assert after <= 1.02 * before
 
 
