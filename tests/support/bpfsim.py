@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from pypcapzc.kit import patching, sources, toolchain
 from support import headers, patches
 from support.patches import PATCHES, Workshop
@@ -51,6 +53,14 @@ def why_not() -> str | None:
     if shutil.which("gcc") is None:
         return "the simulated BPF device needs gcc (Debian: apt-get install gcc libc6-dev)"
     return toolchain.why_not()
+
+
+def require() -> None:
+    """Skip the test without the simulator, or fail it where PYPCAPZC_REQUIRE names bpfsim."""
+    if reason := why_not():
+        if "bpfsim" in {word.strip() for word in os.environ.get("PYPCAPZC_REQUIRE", "").split(",")}:
+            pytest.fail(f"PYPCAPZC_REQUIRE names 'bpfsim', but {reason}", pytrace=False)
+        pytest.skip(reason)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -32,6 +32,7 @@ extern int bpfsim_reset(void);
 extern int bpfsim_add_interface(const char *name, int dlt, int mtu);
 extern int bpfsim_remove_interface(const char *name);
 extern int bpfsim_set_up(const char *name, int up);
+extern int bpfsim_set_mtu(const char *name, int mtu);
 extern int bpfsim_set_peer(const char *name, const char *peer);
 /* Packets of a Linux device, and packets written go out there. */
 extern int bpfsim_attach_device(const char *name, const char *linux_device);

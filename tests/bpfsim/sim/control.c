@@ -156,6 +156,19 @@ bpfsim_set_up(const char *name, int up)
 }
 
 EXPORT int
+bpfsim_set_mtu(const char *name, int mtu)
+{
+	struct ifnet *ifp;
+
+	pthread_mutex_lock(&sim_lock);
+	ifp = if_find(name);
+	if (ifp != NULL)
+		ifp->if_mtu = (u_int)mtu;
+	pthread_mutex_unlock(&sim_lock);
+	return (ifp == NULL ? no_such_interface() : 0);
+}
+
+EXPORT int
 bpfsim_set_peer(const char *name, const char *peer)
 {
 	struct ifnet *ifp, *other;
