@@ -1,4 +1,4 @@
-"""The last of the probe's actions: consumers under load (zbt's "slow" and "bursts"); and the probe's main()."""
+"""The last of the probe's actions: consumers under load (zbt's "slow" and "bursts"); and its main()."""
 
 from __future__ import annotations
 
