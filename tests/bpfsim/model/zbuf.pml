@@ -18,6 +18,8 @@
  *   NO_SECOND_LOOK    doesn't look at the generation again after FIONREAD
  *   NO_SECOND_TURN    doesn't ask for a rotation again when the look into the
  *                     store buffer gave nothing
+ *   STALE_HELD        doesn't look again whether the user has the other buffer
+ *   HELD_BY_FLAG      goes by the user's own flag for that, which tells later
  *   EARLY_FLAG        says that a buffer is back before it is
  *   LATE_POISON       gives a buffer back, and marks it then
  *   KEEP_CONSUMED     (RESETS) forgets that the store buffer was emptied
@@ -344,6 +346,11 @@ end:	do
 }
 
 #define OURS	(!ACKNOWLEDGED(cur))
+#ifdef HELD_BY_FLAG
+#define HELD	lent[OTHER(cur)]
+#else
+#define HELD	(!ACKNOWLEDGED(OTHER(cur)))
+#endif
 
 /*
  * The reader.  One way from "try" to "try" is a call whose deadline has passed,
@@ -356,6 +363,7 @@ proctype reader()
 	byte consumed = 0;	/* what of it has been handed over already */
 	byte last = 0;		/* kernel_len of the buffer taken last */
 	byte before, s, record;
+	bool held;		/* the other buffer is not back yet */
 	bool some, over, free_before;
 	byte turns;
 #if RESETS > 0
@@ -402,6 +410,7 @@ again:	atomic {
 	 * PCAP_ERROR_ZC_HELD: nothing can be had until cur is given back.
 	 */
 	atomic { !lent[cur] };
+	held = HELD;
 	if
 	:: OURS -> goto take
 	:: else
@@ -418,9 +427,17 @@ again:	atomic {
 	:: else
 	fi;
 #endif
-	ioctl_rotzbuf();
+	/*
+	 * There's nothing to rotate to while the user has the other buffer.
+	 * He may have given it back since that was looked up.
+	 */
 	if
-	:: OURS -> goto take
+	:: !held ->
+		ioctl_rotzbuf();
+		if
+		:: OURS -> goto take
+		:: else
+		fi
 	:: else
 	fi;
 #ifndef NO_PEEK
@@ -453,8 +470,18 @@ again:	atomic {
 	:: else
 	fi;
 #ifndef NO_SECOND_TURN
-	/* A packet may have come between and freed the hold buffer. */
-	ioctl_rotzbuf();
+	/*
+	 * A packet may have come between and freed the hold buffer; but not if
+	 * the user has still got that.
+	 */
+#ifndef STALE_HELD
+	held = HELD;
+#endif
+	if
+	:: !held -> ioctl_rotzbuf()
+	:: else
+	fi;
+	/* Also if held: the kernel may have handed over both since. */
 	if
 	:: OURS -> goto take
 	:: else
