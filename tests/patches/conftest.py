@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support import patches
-from support.patches import NEWEST, SANITIZED, VERSIONS, Built, Workshop
+from support.patches import NEWEST, SANITIZED, THREADED, VERSIONS, Built, Workshop
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +43,12 @@ def newest_patched(workshop: Workshop) -> Built:
 def sanitized(workshop: Workshop) -> Built:
     """The newest one, patched, with ASan and UBSan."""
     return workshop.get(NEWEST, SANITIZED)
+
+
+@pytest.fixture(scope="session")
+def threaded(workshop: Workshop) -> Built:
+    """The newest one, patched, with TSan."""
+    return workshop.get(NEWEST, THREADED)
 
 
 @pytest.fixture(scope="session")

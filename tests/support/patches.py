@@ -37,10 +37,12 @@ SANITIZED = (
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=undefined",
 )
+THREADED = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread")
 FEATURES = ("--disable-dbus", "--disable-rdma", "--disable-bluetooth", "--without-libnl")
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
     "UBSAN_OPTIONS": "print_stacktrace=1:exitcode=99",
+    "TSAN_OPTIONS": "exitcode=99",
 }
 
 
