@@ -90,16 +90,17 @@ class Built:
     def program(self, name: str, *libraries: str, against: Built | None = None) -> Path:
         """One of the C programs in tests/patches/csrc, compiled with the flags of this build.
 
-        Its headers are those of ``against``, by default of this one.
+        It is name.c and its parts, name_*.c.  Its headers are those of ``against``, by default of this one.
         """
         tree = (against or self).source
-        source = PROGRAMS / f"{name}.c"
-        made = self.build / f"{name}-{_digest(source.read_text(), str(tree), *libraries)}"
+        code = [PROGRAMS / f"{name}.c", *sorted(PROGRAMS.glob(f"{name}_*.c"))]
+        texts = [path.read_text() for path in (*code, *PROGRAMS.glob(f"{name}.h"))]
+        made = self.build / f"{name}-{_digest(*texts, str(tree), *libraries)}"
         if not made.exists():
             with sources.incoming(made) as temporary:
                 headers.run(
                     *("gcc", *self.flags, *WARNINGS, "-Werror", f"-I{tree}", "-o", str(temporary)),
-                    *(str(source), *libraries),
+                    *(*map(str, code), *libraries),
                 )
             made.chmod(0o755)
         return made
