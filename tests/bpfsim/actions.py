@@ -92,7 +92,8 @@ class Capture(Setup):
 
     def stats(self) -> tuple[int, int]:
         pair = (ctypes.c_uint * 2)()
-        assert self.dev.ioctl(self.fd, "BIOCGSTATS", pair) == 0
+        result = self.dev.ioctl(self.fd, "BIOCGSTATS", pair)
+        assert result == 0, answer(result)
         return pair[0], pair[1]
 
     def do_stats(self) -> str:

@@ -65,6 +65,7 @@ class Consumers(Departure):
         lib.bpfsim_bursts.argtypes = (ctypes.c_char_p, ctypes.c_uint64, *[ctypes.c_int] * 4)
         lib.bpfsim_sequence.restype = ctypes.c_int64
         self.until = count
+        lib.bpfsim_set_sequence(name, 1)
         if self.strategy == "slow":
             lib.bpfsim_flood(name, count, _LENGTH, _LENGTH, 0, 0)
         else:

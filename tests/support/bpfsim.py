@@ -170,6 +170,17 @@ def _link(tree: Path, archive: Path, library: Path, flags: Sequence[str]) -> Non
     library.chmod(0o755)
 
 
+def as_libpcap(library: Path) -> Path:
+    """A folder for LD_LIBRARY_PATH in which the library has the names that programs look for."""
+    folder = library.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    for name in ("libpcap.so", "libpcap.so.1", "libpcap.so.0.8"):
+        link = folder / name
+        if not link.is_symlink():
+            link.symlink_to(library)
+    return folder
+
+
 def _is_sanitized(flags: Sequence[str]) -> bool:
     return any(flag.startswith("-fsanitize=") for flag in flags)
 

@@ -269,9 +269,7 @@ bpf_tap(struct bpf_if *bp, const u_char *pkt, u_int pktlen, int outgoing)
 			continue;
 		}
 		d->bd_rcount++;
-		/* No filter lets everything through. */
-		slen = d->bd_rfilter == NULL ? (u_int)-1 :
-		    bpf_filter(d->bd_rfilter, pkt, pktlen, pktlen);
+		slen = bpf_run(d->bd_rfilter, pkt, pktlen);
 		if (slen != 0) {
 			d->bd_fcount++;
 			catchpacket(d, pkt, pktlen, slen);

@@ -69,23 +69,26 @@ bpf_unlookup(struct bpf_d *d)
 	pthread_mutex_unlock(&sim_lock);
 }
 
-/* All files are closed, says the other end; with sim_lock held. */
-void
-bpf_hangup(struct bpf_d *d)
-{
-	if (d->d_gone)
-		return;
-	__atomic_store_n(&d->d_gone, 1, __ATOMIC_RELAXED);
-	if (d->d_refs == 0)
-		bpf_dtor(d);
-}
-
 static int
 hung_up(const struct bpf_d *d)
 {
 	struct pollfd p = { d->d_peer, 0, 0 };
 
 	return (__real_poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)));
+}
+
+/*
+ * All files are closed, it seems; with sim_lock held.  Looks for itself: the
+ * number of the other end may belong to another device by now.
+ */
+void
+bpf_hangup(struct bpf_d *d)
+{
+	if (d->d_gone || !hung_up(d))
+		return;
+	__atomic_store_n(&d->d_gone, 1, __ATOMIC_RELAXED);
+	if (d->d_refs == 0)
+		bpf_dtor(d);
 }
 
 /* close(2) of one file */
@@ -279,7 +282,7 @@ bpf_movein(struct bpf_d *d, const struct bpf_if *bp, const u_char *from, size_t 
 	if (len > MJUMPAGESIZE)
 		return (EIO);
 	memcpy(frame, from, len);
-	if (d->bd_wfilter != NULL && bpf_filter(d->bd_wfilter, frame, (u_int)len, (u_int)len) == 0)
+	if (bpf_run(d->bd_wfilter, frame, (u_int)len) == 0)
 		return (EPERM);
 	if (bp->bif_dlt == DLT_EN10MB && !d->bd_hdrcmplt)
 		memcpy(frame + 6, bp->bif_ifp->if_lladdr, 6);

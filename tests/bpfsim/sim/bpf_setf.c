@@ -9,6 +9,22 @@
 
 #define MEMWORDS	16
 
+/*
+ * bpf_filter(): how much of a packet a program wants; no program wants all.
+ * libpcap 1.11 would rather that its users called something else, but this is
+ * the interpreter itself.
+ */
+u_int
+bpf_run(const struct bpf_insn *program, const u_char *pkt, u_int len)
+{
+	if (program == NULL)
+		return ((u_int)-1);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+	return (bpf_filter(program, pkt, len, len));
+#pragma GCC diagnostic pop
+}
+
 /* Whether the kernel knows an instruction other than a jump. */
 static int
 valid_plain(const struct bpf_insn *p)

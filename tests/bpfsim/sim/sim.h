@@ -169,6 +169,7 @@ extern ssize_t bpf_write(struct bpf_d *, const void *, size_t);
 extern int bpf_poll(struct bpf_d *, int);
 /* bpf_ioctl.c, bpf_setf.c */
 extern int bpf_ioctl(struct bpf_d *, u_long, void *);
+extern u_int bpf_run(const struct bpf_insn *, const u_char *, u_int);
 extern int bpf_setf(struct bpf_d *, const struct bpf_program *, u_long);
 /* bpf_buffer.c */
 extern int bpf_buffer_sblen(struct bpf_d *, u_int *);
