@@ -70,6 +70,7 @@ def test_filters_compile_to_the_same(
         ("opentest", ["-I", "-i", "zc0"]),
         ("opentest", ["-i", "nosuch"]),
         ("can_set_rfmon_test", ["zc0"]),
+        ("writecaptest", ["-L", "-i", "zc0"]),
         ("reactivatetest", []),
         ("valgrindtest", ["-i", "zc0", "tcp"]),
         ("valgrindtest", ["-a", "-i", "zc0"]),
@@ -135,6 +136,21 @@ def test_they_capture_every_packet(patched: Built, arguments: list[str]) -> None
     assert all(seen == counted for seen, counted in counts), said
     assert sum(int(seen) for seen, _ in counts) == 500, said
     assert "disappeared" in said or "went down" in said, said
+
+
+@pytest.mark.netns
+def test_they_write_every_packet(patched: Built, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    said = _captured(patched, [str(patched.testprogram("writecaptest")), "-i", "zc0", "-w", str(path)], 500)
+    assert "disappeared" in said or "went down" in said, said
+    assert path.stat().st_size == 24 + 500 * (16 + 100)
+
+
+@pytest.mark.netns
+def test_finding_devices_again_and_again(patched: Built, net: netns.Lab) -> None:
+    with net.inside():
+        code, said = say(patched, patched.testprogram("findalldevstest-perf"))
+    assert code == 0, said
 
 
 @pytest.mark.netns
