@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .block import Header as Header
     from .block import Headers as Headers
     from .capture import Capture as Capture
-    from .capture import Stats as Stats
     from .capture import open_live as open_live
+    from .counters import Stats as Stats
     from .dumper import Dumper as Dumper
     from .errors import BlockInUseError as BlockInUseError
     from .errors import BlockReleasedError as BlockReleasedError
@@ -48,7 +48,8 @@ __version__ = "0.1.0"
 _MODULES = ("libpcap", "zerocopy")
 _NAMES = {
     "block": ("Block", "Header", "Headers"),
-    "capture": ("Capture", "Stats", "open_live"),
+    "capture": ("Capture", "open_live"),
+    "counters": ("Stats",),
     "dumper": ("Dumper",),
     "errors": (
         "BlockInUseError",

@@ -200,6 +200,12 @@ class _Custody:
                 weakref.finalize(exporter, self.views_died).atexit = False
             return exporter
 
+    def packet_bytes(self) -> int:
+        if self.elsewhere:
+            return self.lease.packet_bytes
+        with self._lock:  # move() changes the lease
+            return self.lease.packet_bytes
+
     def in_use(self) -> bool:
         return self._exporter is not None and self._exporter() is not None
 
@@ -225,6 +231,20 @@ class _Custody:
                 )
             self.retired = True
             self._return()
+
+    def move(self) -> bool:
+        """Give the memory back and keep a copy in its place; False where a view is out, or it is not ours."""
+        if self.elsewhere:
+            return False
+        with self._lock:
+            if self.retired or self.in_use():
+                return False
+            lease, exporter = self.lease, self.lease.export()
+            data = memoryview(exporter).cast("B")[: lease.nbytes]
+            self.lease = _Copy(data, lease.index(exporter))
+            del data, exporter
+            lease.give_back()
+            return True
 
     def views_died(self) -> None:
         if self.elsewhere:
@@ -274,7 +294,7 @@ class Block:
     @property
     def packet_bytes(self) -> int:
         """Bytes of packets: the sum of all caplens."""
-        return self._custody.lease.packet_bytes
+        return self._custody.packet_bytes()
 
     @property
     def data(self) -> memoryview:
@@ -303,7 +323,8 @@ class Block:
     @property
     def index(self) -> memoryview:
         """The headers as they lie: one 24-byte record a packet (RECORD), read-only, format B."""
-        return self._custody.lease.index(self._custody.exporter()).toreadonly()
+        keeper = self._custody.exporter()  # from here on the lease stays what it is
+        return self._custody.lease.index(keeper).toreadonly()
 
     def __len__(self) -> int:
         return self._custody.lease.count
@@ -338,6 +359,13 @@ class Block:
         Raises BlockInUseError while a view is alive, BlockReleasedError when that was done before.
         """
         self._custody.release()
+
+    def move(self) -> bool:
+        """Let the source have its memory again, and go on with a copy; False where a view is out.
+
+        ``lent`` is False then.  For a source that has no other memory to go on with.
+        """
+        return self._custody.move()
 
     def retire(self) -> None:
         """Take no new views and give the block back when its last view dies; never raises."""

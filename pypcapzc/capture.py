@@ -12,18 +12,18 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypeVar
 
 from . import platforms, zerocopy
 from .block import Block
 from .constants import pcap_direction_t
+from .counters import Counters, Stats
 from .dumper import Dumper
 from .errors import CaptureClosedError, FilterError, PcapError
 from .filters import compiled
 from .handle import Handle, error_text, failure
-from .libpcap import extension, library, pcap_stat
+from .libpcap import extension, library
 from .sources.base import Source
 from .sources.live import Options, open_device
 from .waker import Waker
@@ -31,24 +31,10 @@ from .waker import Waker
 Mode = Literal["auto", "zerocopy", "buffered"]
 Direction = Literal["inout", "in", "out"]
 _T = TypeVar("_T")
-_U32 = 1 << 32
 _ALL = sys.maxsize
 """No limit: as many packets as a block or batch has."""
-_COUNTERS_EVERY = 10.0
-"""Seconds after which libpcap's 32-bit counters are read again; at 100 million packets/s they wrap in 43."""
 _UNPOLLABLE = 0.01
 """Seconds between two looks at a device that has no descriptor to wait for."""
-
-
-@dataclass(frozen=True)
-class Stats:
-    """64-bit counters since the capture was opened."""
-
-    received: int
-    dropped: int
-    dropped_by_interface: int
-    meanings: platforms.CounterMeanings
-    """What each of them counts on this system."""
 
 
 class Capture:
@@ -58,14 +44,23 @@ class Capture:
     ``stats()`` may be called beside a reader.  In a forked child a capture is closed.
     """
 
-    def __init__(self, handle: Handle, source: Source, waker: Waker, *, live: bool, asked: Mode) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        source: Source,
+        waker: Waker,
+        *,
+        live: bool,
+        asked: Mode,
+        asked_bytes: int | None = None,
+    ) -> None:
         self._handle, self._source, self._waker = handle, source, waker
         self._c = handle.c
         self.live = live
-        self._asked = asked
+        self._asked, self._asked_bytes = asked, asked_bytes
         self._broken = False
         self._mine = threading.local()  # the iterator of each thread: a shared one would lose packets
-        self._counters = _Counters()
+        self._counters = Counters(handle)
         with handle.borrow() as pcap:
             self._fd: int = self._c.pcap_get_selectable_fd(pcap) if live else -1
             self.snapshot: int = self._c.pcap_snapshot(pcap)
@@ -143,39 +138,57 @@ class Capture:
         A close() in another thread ends it like a break; on a capture that was closed before, it raises.
         """
         self._require_open()
-        self._counters.keep(self)
-        while not self._broken:
-            try:
-                found = attempt()
-                if found is not None or self._source.exhausted:
-                    return found
+        source = self._source
+        try:
+            if self.live and self._counters.due:
+                with contextlib.suppress(PcapError):
+                    self._counters.read()
+            ask = self._is_time_to_ask(deadline)
+            while not self._broken:
+                if ask:
+                    found = attempt()
+                    if found is not None or source.exhausted:
+                        return found
                 now = time.monotonic()
                 if deadline is not None and now >= deadline:
                     return None
                 left = None if deadline is None else deadline - now
                 # A descriptor stays ready while the block that was filled last is lent (packet_poll() in
-                # the kernel's af_packet.c), and would keep this loop spinning.
-                fd = -1 if self._source.held else self._fd
-                self._waker.wait(fd, self._patience(left))
-            except CaptureClosedError:
-                break
+                # Linux's af_packet.c, bpf_ready() in FreeBSD's bpf.c), and for ever when the interface is
+                # gone; that would keep this loop spinning.
+                fd = -1 if source.held or source.failing else self._fd
+                ready = self._waker.wait(fd, self._patience(left, now))
+                ask = ready or self._is_time_to_ask(deadline, waited=True)
+        except CaptureClosedError:
+            pass
         self._broken = False
         self._waker.clear()
         return None
+
+    def _is_time_to_ask(self, deadline: float | None, waited: bool = False) -> bool:
+        """Whether to ask libpcap without being told by the descriptor that there is something; see Pace."""
+        source, pace = self._source, self._source.pace
+        if pace is None or self._fd < 0 or source.at_hand or source.failing or source.held:
+            return True
+        now = time.monotonic()
+        if pace.due(now):
+            return True
+        if deadline is not None and now >= deadline and (waited or not pace.seconds):
+            return True
+        return not waited and self._waker.wait(self._fd, 0)
 
     def _require_open(self) -> None:
         if self._handle.closed:
             raise CaptureClosedError(f"the capture of {self.name} is closed")
 
-    def _patience(self, left: float | None) -> float | None:
+    def _patience(self, left: float | None, now: float) -> float | None:
         """Seconds to wait for the descriptor before looking again."""
         if self._fd < 0 or self._source.failing or self._source.held:
-            longest: float | None = _UNPOLLABLE
+            limits = [_UNPOLLABLE, left]
         else:
-            longest = self._required_timeout()
-        if left is None or longest is None:
-            return longest if left is None else left
-        return min(left, longest)
+            pace = self._source.pace
+            limits = [self._required_timeout(), left, pace.patience(now) if pace is not None else None]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def _required_timeout(self) -> float | None:
         """pcap_get_required_select_timeout(3PCAP), libpcap 1.9: some devices need to be looked at again."""
@@ -207,8 +220,24 @@ class Capture:
         """
         with self._handle.borrow() as pcap, compiled(self._c, pcap, expression) as program:
             self._source.filtered = True
-            if self._c.pcap_setfilter(pcap, ctypes.byref(program)) < 0:
-                raise FilterError(f"filter {expression!r} cannot be installed: {error_text(self._c, pcap)}")
+            with self._counted():
+                if self._c.pcap_setfilter(pcap, ctypes.byref(program)) < 0:
+                    why = error_text(self._c, pcap)
+                    raise FilterError(f"filter {expression!r} cannot be installed: {why}")
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count on through something that may set libpcap's counters to 0."""
+        if not self.live:
+            yield
+            return
+        with contextlib.suppress(PcapError):
+            self._counters.read()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(PcapError):
+                self._counters.settle()
 
     def inject(self, packet: bytes | bytearray | memoryview) -> int:
         """Send a packet, link-layer header included; returns the bytes sent (pcap_inject(3PCAP), 0.9)."""
@@ -244,11 +273,16 @@ class Capture:
     def stop(self) -> bool:
         """Let the kernel take no more packets; those that it has can still be read.
 
-        The way to an exact account at the end: read until next_block() gives None after ``timeout_ms``, and
-        captured + dropped = received.  Returns False where the system cannot do it.
+        The way to an exact account at the end: read until next_block() gives None after ``timeout_ms``.  On
+        Linux captured + dropped = received then.  FreeBSD counts as received what came before the filter:
+        there captured + dropped is what passed it, ``zero_copy.descriptor.matched``.  Returns False where the
+        system cannot do it.
         """
         with self._handle.borrow():
-            return self._fd >= 0 and platforms.current().stop_inflow(self._fd)
+            stopped = self._fd >= 0 and platforms.current().stop_inflow(self._fd)
+        if stopped and self._source.pace is not None:
+            self._source.pace.stopped = True
+        return stopped
 
     def dump_open(self, target: str | os.PathLike[str] | int | Any) -> Dumper:
         """A Dumper that writes a savefile for packets of this capture.
@@ -300,7 +334,7 @@ class Capture:
             value = self._c.pcap_datalink_name_to_val(value.removeprefix("DLT_").encode())
             if value < 0:
                 raise ValueError(f"no link-layer type is called {datalink!r}")
-        with self._handle.borrow() as pcap:
+        with self._handle.borrow() as pcap, self._counted():
             self._check(self._c.pcap_set_datalink(pcap, value), pcap)
         self._source.refresh()
 
@@ -308,7 +342,8 @@ class Capture:
     def zero_copy(self) -> zerocopy.InUse:
         """What this very capture does: mechanism, geometry, and why; read from its descriptor."""
         with self._handle.borrow() as pcap:
-            return zerocopy.in_use(self._c, pcap, self._fd, self._asked, self._source.lent)
+            asked = zerocopy.Asked(self._asked, self.name, self._asked_bytes)
+            return zerocopy.in_use(self._c, pcap, self._fd, asked, self._source.lent)
 
     def fileno(self) -> int:
         """A descriptor for select(), poll() and asyncio's add_reader() (pcap_get_selectable_fd(3PCAP)).
@@ -327,7 +362,12 @@ class Capture:
         They are right as long as the capture is read or stats() is called at least every 2**32 packets.
         After close() they are those of the close.  Raises PcapError for a savefile.
         """
-        return self._counters.read(self)
+        if not self.live:
+            raise PcapError(f"{self.name} is a savefile, which has no counters")
+        try:
+            return self._counters.read()
+        except CaptureClosedError:  # before, or by another thread just now
+            return self._counters.last()
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -336,7 +376,7 @@ class Capture:
         if not self._handle.closed:
             if self.live:
                 with contextlib.suppress(PcapError):
-                    self._counters.read(self)
+                    self._counters.read()
             self._broken = True
             self._waker.wake()
             self._handle.close()
@@ -360,47 +400,6 @@ class Capture:
     def __repr__(self) -> str:
         state = "closed" if self.closed else "lent" if self._source.lent else "copied"
         return f"<Capture of {self.name}, {state}>"
-
-
-class _Counters:
-    """pcap_stats() in 64 bits."""
-
-    def __init__(self) -> None:
-        self._last = (0, 0, 0)
-        self._total = [0, 0, 0]
-        self._read_at = time.monotonic()
-
-    def keep(self, capture: Capture) -> None:
-        """Read the counters before they can have wrapped twice."""
-        if capture.live and time.monotonic() > self._read_at + _COUNTERS_EVERY:
-            with contextlib.suppress(PcapError):
-                self.read(capture)
-
-    def read(self, capture: Capture) -> Stats:
-        """Add what was counted since the last time."""
-        if not capture.live:
-            raise PcapError(f"{capture.name} is a savefile, which has no counters")
-        if capture.closed:
-            return self._stats()
-        raw = pcap_stat()
-        with contextlib.ExitStack() as stack:
-            try:
-                pcap = stack.enter_context(capture._handle.borrow())
-            except CaptureClosedError:  # by another thread, just now
-                return self._stats()
-            capture._check(capture._c.pcap_stats(pcap, ctypes.byref(raw)), pcap)
-            now = (raw.ps_recv, raw.ps_drop, raw.ps_ifdrop)
-            self._total = [
-                total + (new - old) % _U32
-                for total, new, old in zip(self._total, now, self._last, strict=True)
-            ]
-            self._last = now
-            self._read_at = time.monotonic()
-            return self._stats()
-
-    def _stats(self) -> Stats:
-        received, dropped, dropped_by_interface = self._total
-        return Stats(received, dropped, dropped_by_interface, platforms.current().counters)
 
 
 def _deadline(timeout: float | None) -> float | None:
@@ -449,7 +448,7 @@ def open_live(
     c = library()
     handle, source = open_device(c, extension.of(c), device, options)
     try:
-        capture = Capture(handle, source, Waker(), live=True, asked=mode)
+        capture = Capture(handle, source, Waker(), live=True, asked=mode, asked_bytes=buffer_size)
     except BaseException:
         handle.close()
         raise

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from . import platforms
 from .constants import (
     PCAP_ERROR_IFACE_NOT_UP,
     PCAP_ERROR_NO_SUCH_DEVICE,
@@ -123,7 +124,8 @@ def failure(c: Library, code: int, text: str, name: str) -> PcapError:
             f"no permission to capture on {name} ({where}); `pypcapzc doctor` says what to do", code
         )
     if code == PCAP_ERROR_IFACE_NOT_UP:
-        return PcapError(f"{name} is not up ({where}); bring it up first (ip link set {name} up)", code)
+        command = platforms.current().bring_up(name)
+        return PcapError(f"{name} is not up ({where}); bring it up first ({command})", code)
     if text.lower().startswith(_GONE):
         return DeviceGoneError(f"{name}: {text}", code)
     return PcapError(f"{name}: {where}", code)

@@ -48,21 +48,22 @@ class Waker:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._read, 4096)
 
-    def wait(self, fd: int, timeout: float | None) -> None:
+    def wait(self, fd: int, timeout: float | None) -> bool:
         """Until ``fd`` is readable (or in error), somebody wakes, or ``timeout`` seconds are over.
 
-        ``fd`` -1 waits for the waker alone.  Python's signal handlers run at once.
+        Returns whether ``fd`` is readable.  ``fd`` -1 waits for the waker alone.  Python's signal handlers
+        run at once.
         """
         with self._lock:
             if self._closing:
-                return
+                return False
             self._waiters += 1
         try:
             with _Selector() as selector:
                 selector.register(self._read, selectors.EVENT_READ)
                 if fd >= 0:
                     selector.register(fd, selectors.EVENT_READ)
-                selector.select(timeout)
+                return any(key.fd == fd for key, _ in selector.select(timeout))
         finally:
             with self._lock:
                 self._waiters -= 1

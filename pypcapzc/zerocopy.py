@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from . import platforms
 from .errors import LibraryError, ZeroCopyUnavailableError
-from .libpcap import Library, extension, library
+from .libpcap import Library, error_buffer, extension, library
 from .libpcap.extension import MECHANISMS
 from .libpcap.loader import ENVIRONMENT_VARIABLE
-from .platforms import TPACKET_NAMES, Kernel, Permission
+from .platforms import TPACKET_NAMES, Descriptor, Kernel, Permission, Platform
 
 BUILD_COMMAND = "pypcapzc build   # a libpcap with the zero-copy patch, for this machine"
 
@@ -26,6 +26,17 @@ class LibraryFacts:
     """It has the patch: it exports ``pcap_zc_abi``, whatever its version string says."""
     abi: int | None
     """What pcap_zc_abi() returned."""
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What came of opening a device, for a moment and not in promiscuous mode."""
+
+    name: str
+    opened: bool
+    lent: bool
+    mechanism: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,10 @@ class Status:
     permissions: Permission
     limits: dict[str, int]
     """The kernel's limits on buffer sizes, in bytes, by its names for them."""
+    tuning: tuple[str, ...] = ()
+    """Commands that raise those limits."""
+    device: DeviceFacts | None = None
+    """What a capture on the device that was asked about does."""
 
     @property
     def available(self) -> bool:
@@ -60,25 +75,50 @@ class Status:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What an open capture was asked for."""
+
+    mode: str
+    device: str
+    buffer_size: int | None = None
+    """Bytes; None: libpcap's default."""
+
+
+@dataclass(frozen=True)
 class InUse:
     """What an open capture does: read from its descriptor, not from what was asked for."""
 
     lent: bool
-    """Blocks reach Python uncopied."""
+    """Blocks are libpcap's own buffers, uncopied on their way to Python."""
     mechanism: str
-    """``tpacket_v3``, ``bpf_zbuf``, ``savefile`` or ``none``: what brings packets to libpcap."""
+    """``tpacket_v3`` or ``bpf_zbuf``: memory shared with the kernel brings packets to libpcap; ``savefile``;
+    or ``none``: read(2) or recv(2) copies them."""
     ring_bytes: int | None
-    """Size of the ring shared with the kernel, as mapped; None where there is none."""
+    """Size of the memory shared with the kernel, as mapped; None where there is none."""
     block_size: int
     """Bytes of one block that is lent; 0 where an unpatched libpcap does not tell."""
     block_count: int
     """How many blocks there are; 0 likewise."""
     reason: str
     """Why blocks are lent or copied."""
+    shared: bool = False
+    """Blocks are the very memory that the kernel writes: no copy was made since."""
+    asked_bytes: int | None = None
+    """The ``buffer_size`` that was asked for; None: libpcap's default."""
+    granted_bytes: int | None = None
+    """What it came to; on BPF, which has two such buffers, the size of one.  None: not known."""
+    clipped: str | None = None
+    """Why that is less, with the limit; None where it is not."""
+    descriptor: Descriptor | None = None
+    """What the kernel says of this very descriptor, on FreeBSD."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """The kernel's limits on buffer sizes, in bytes, by its names for them."""
+    fixes: tuple[str, ...] = ()
+    """Commands that change what could be better: a fallback, a clipped buffer."""
 
 
 def status(device: str | None = None) -> Status:
-    """What zero-copy needs and what of it is here.  ``device`` is looked at only where it makes a difference.
+    """What zero-copy needs and what of it is here; with ``device``, also what a capture on that one gets.
 
     Never raises for what it reports: a libpcap that cannot be loaded is one of the reasons.
     """
@@ -110,7 +150,7 @@ def status(device: str | None = None) -> Status:
     reasons += kernel.reasons
     fixes += kernel.fixes
     zero_copy = serves and kernel.usable and permission.allowed
-    return Status(
+    found = Status(
         facts,
         platform.name,
         kernel.mechanism,
@@ -119,13 +159,47 @@ def status(device: str | None = None) -> Status:
         tuple(reasons),
         tuple(fixes),
         permission,
-        kernel.limits,
+        platform.limits(),
+        platform.tuning(),
     )
+    if device is None or loaded is None or not permission.allowed:
+        return found
+    return _on_device(found, loaded, device)
+
+
+def _on_device(found: Status, loaded: Library, device: str) -> Status:
+    """The same, for what that device makes of it."""
+    tried = _try_device(loaded, device)
+    return replace(
+        found,
+        lent=found.lent and tried.lent and tried.mechanism != "none",
+        zero_copy=found.zero_copy and tried.mechanism != "none",
+        reasons=(f"{device}: {tried.reason}", *found.reasons),
+        device=tried,
+    )
+
+
+def _try_device(c: Library, device: str) -> DeviceFacts:
+    errbuf = error_buffer()
+    pcap = c.pcap_create(os.fsencode(device), errbuf)
+    if not pcap:
+        return DeviceFacts(device, False, False, "none", errbuf.value.decode(errors="replace"))
+    try:
+        status = c.pcap_activate(pcap)
+        if status < 0:
+            text = c.pcap_geterr(pcap) or c.pcap_statustostr(status)
+            return DeviceFacts(device, False, False, "none", text.decode(errors="replace"))
+        patch = extension.of(c)
+        lent = patch is not None and bool(patch.info(pcap).lent)
+        used = in_use(c, pcap, c.pcap_get_selectable_fd(pcap), Asked("auto", device), lent)
+        return DeviceFacts(device, True, used.shared, used.mechanism, used.reason)
+    finally:
+        c.pcap_close(pcap)
 
 
 def require(device: str) -> None:
     """Raise ZeroCopyUnavailableError, with what is missing and how to get it, unless blocks would be lent."""
-    found = status(device)
+    found = status()
     if not found.lent:
         raise ZeroCopyUnavailableError(
             f"no zero-copy capture on {device}: {'; '.join(found.reasons)}. "
@@ -133,30 +207,69 @@ def require(device: str) -> None:
         )
 
 
-def in_use(c: Library, pcap: Any, fd: int, asked: str, lent: bool) -> InUse:
+def in_use(c: Library, pcap: Any, fd: int, asked: Asked, lent: bool) -> InUse:
     """What a capture on descriptor ``fd`` (-1: a savefile) really does."""
     patch = extension.of(c)
     info = patch.info(pcap) if patch is not None else None
-    mechanism, ring = ("savefile", None) if fd < 0 else _ring(fd)
     size, count = (info.block_size, info.block_count) if info is not None else (0, 0)
-    if lent and info is not None:
-        if info.mechanism < len(MECHANISMS):
-            mechanism = MECHANISMS[info.mechanism]
-        whose = "libpcap's own memory" if fd < 0 else f"the kernel's own ring ({mechanism})"
-        return InUse(True, mechanism, info.mapped or ring, size, count, f"blocks are lent from {whose}")
-    if asked == "buffered":
+    if fd < 0:
+        reason = "blocks are lent from libpcap's own memory" if lent else _copied(c, info, asked, None)
+        return InUse(lent, "savefile", None, size, count, reason)
+    platform = platforms.current()
+    told = platform.descriptor(fd, asked.device)
+    mechanism, ring = _ring(platform, fd, told)
+    shared = lent and info is not None and bool(info.shared)
+    if info is not None and shared:
+        mechanism, ring = MECHANISMS[info.mechanism], info.mapped or ring
+    if shared:
+        reason = f"blocks are lent from the kernel's own ring ({mechanism})"
+    elif lent:
+        reason = f"blocks are lent from libpcap's own memory, into which read(2) copied: {_why(info)}"
+    else:
+        reason = _copied(c, info, asked, mechanism if mechanism != "none" else None)
+    granted = ring if told is None else size if shared else told.buffer_size
+    clipping = None
+    if asked.buffer_size is not None and granted is not None:
+        clipping = platform.clipping(asked.buffer_size, granted, mechanism == "bpf_zbuf")
+    fixes: tuple[str, ...] = ()
+    if not shared and asked.mode != "buffered":
+        fixes = (BUILD_COMMAND,) if info is None else platform.kernel().fixes
+    return InUse(
+        lent,
+        mechanism,
+        ring,
+        size,
+        count,
+        reason,
+        shared,
+        asked.buffer_size,
+        granted,
+        f"asked for {asked.buffer_size} bytes, got {granted}: {clipping.reason}" if clipping else None,
+        told,
+        platform.limits(),
+        fixes + (clipping.fixes if clipping else ()),
+    )
+
+
+def _why(info: Any) -> str:
+    return info.reason.decode(errors="replace") or "no reason is told"
+
+
+def _copied(c: Library, info: Any, asked: Asked, mechanism: str | None) -> str:
+    if asked.mode == "buffered":
         why = "mode='buffered' was asked for"
     elif info is None:
         why = f"{c.path} is not patched"
     else:
         why = info.reason.decode(errors="replace") or "this source is read through a stream"
-    how = f"libpcap reads the kernel's ring ({mechanism}); " if ring else ""
-    return InUse(False, mechanism, ring, size, count, f"{how}packets are copied: {why}")
+    how = f"libpcap reads the memory that the kernel shares ({mechanism}); " if mechanism else ""
+    return f"{how}packets are copied: {why}"
 
 
-def _ring(fd: int) -> tuple[str, int | None]:
+def _ring(platform: Platform, fd: int, told: Descriptor | None) -> tuple[str, int | None]:
     """Mechanism and size of the ring of a descriptor, as the system tells them."""
-    platform = platforms.current()
+    if told is not None and told.buffer_mode == "zbuf":
+        return "bpf_zbuf", None
     ring, version = platform.ring_bytes(fd), platform.tpacket_version(fd)
     if ring is None or version is None:
         return "none", ring

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from .. import platforms
 from ..capture import Capture, Mode, open_live
 from ..errors import PcapError
 from ..sources.live import MAXIMUM_SNAPLEN
@@ -93,6 +94,8 @@ def capture(
         with _interruptible(session):
             if not as_json:
                 warn(f"capturing on {device}; {in_use.reason}")
+                if in_use.clipped:
+                    warn(f"the buffer is smaller than asked for: {in_use.clipped}")
             with progress(not show) as line:
                 session.run(line)
         summary = session.summary(in_use)
@@ -145,12 +148,15 @@ class _Session:
 
     def _take_the_rest(self, line: Progress) -> None:
         """What the kernel has taken already; a partly filled buffer comes when its timeout has passed."""
+        counts_before_filter = platforms.current().counts_before_filter
         give_up = time.monotonic() + _PATIENCE
         while time.monotonic() < give_up:
             stats = self.opened.stats()
-            if stats.received - stats.dropped <= self.tally.packets:
+            if not counts_before_filter and stats.received - stats.dropped <= self.tally.packets:
                 return
             block = self.opened.next_block(_TIMEOUT_MS / 1000)
+            if block is None and counts_before_filter:
+                return  # BPF hands over all that it has
             if block is not None:
                 self.tally.take(block)
                 self._show(line)
@@ -170,12 +176,14 @@ class _Session:
             "dropped_by_interface": stats.dropped_by_interface,
             "bytes": self.tally.nbytes,
             "seconds": round(self.tally.seconds, 6),
-            "mode": "zerocopy" if in_use.lent else "buffered",
+            "mode": "zerocopy" if in_use.shared else "buffered",
             "mechanism": in_use.mechanism,
             "lent": in_use.lent,
             "device": self.opened.name,
             "reason": in_use.reason,
             "interrupted": self.interrupted,
+            "buffer_size": in_use.granted_bytes,
+            "clipped": in_use.clipped,
         }
 
 
@@ -199,11 +207,13 @@ def _interruptible(session: _Session) -> Iterator[None]:
 def _text(summary: dict[str, Any], target: str | None) -> str:
     seconds = max(summary["seconds"], 1e-9)
     where = f", written to {one_line(target)}" if target and target != "-" else ""
+    before_filter = platforms.current().counts_before_filter
     return (
         f"{packets(summary['captured'])} captured ({size(summary['bytes'])} in {seconds:.2f} s, "
         f"{summary['captured'] / seconds:,.0f}/s){where}\n"
-        f"{summary['received']:,} received by the filter, {summary['dropped']:,} dropped by the kernel, "
+        f"{summary['received']:,} received {'before' if before_filter else 'by'} the filter, "
+        f"{summary['dropped']:,} dropped by the kernel, "
         f"{summary['dropped_by_interface']:,} dropped by the interface\n"
-        f"{'blocks lent by the kernel' if summary['lent'] else 'packets copied'} "
+        f"{'blocks lent by the kernel' if summary['mode'] == 'zerocopy' else 'packets copied'} "
         f"(mechanism {summary['mechanism']})"
     )

@@ -13,7 +13,7 @@ from .terminal import standard_output, wrapped
 
 
 @click.command()
-@click.option("-i", "--device", metavar="DEV", help="Ask for this device.")
+@click.option("-i", "--device", metavar="DEV", help="Open this device for a moment, and say what it gives.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
 def doctor(device: str | None, as_json: bool) -> int:
     """Why zero-copy is or is not available here, and what changes it.
@@ -74,4 +74,8 @@ def _show(status: zerocopy.Status) -> None:
     if status.fixes:
         console.print(Text("\nWhat changes it", "bold"))
         for line in status.fixes:  # to be copied: not broken into lines
+            console.print(Text(f"  {one_line(line)}"))
+    if status.tuning:
+        console.print(Text("\nWhat allows larger buffers", "bold"))
+        for line in status.tuning:
             console.print(Text(f"  {one_line(line)}"))

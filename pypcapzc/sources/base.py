@@ -13,6 +13,39 @@ from ..errors import DeviceGoneError, PcapError, SavefileError
 from ..handle import Handle, error_text, failure
 
 
+class Pace:
+    """When to ask a kernel that hands over whatever it has, were it one packet, to who does not wait.
+
+    BPF does that (bpfread() and BIOCROTZBUF in FreeBSD's bpf.c).  Who asked all the time would be given every
+    packet by itself; so one asks when the descriptor is readable, and for the rest once in ``seconds``, which
+    is what the kernel may keep a partly filled buffer (libpcap's timeout).  0 seconds: until it is full.
+
+    The kernel's own timeout makes the descriptor readable too; but any ioctl, of another thread say, makes it
+    start anew, so it is not enough.
+    """
+
+    SLACK = 0.015
+    """Seconds that are added to a wait, so that the kernel's timeout comes first: that costs no call."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._emptied = -float("inf")
+        self.stopped = False
+        """The kernel takes no more packets: there is nothing to wait for."""
+
+    def due(self, now: float) -> bool:
+        """Time to ask although the descriptor is not readable."""
+        return self.stopped or (self.seconds > 0 and now >= self._emptied + self.seconds)
+
+    def emptied(self, now: float) -> None:
+        """The kernel was asked at that time, and gave all that it had."""
+        self._emptied = now
+
+    def patience(self, now: float) -> float | None:
+        """Seconds until it is due, and a bit more; None where it never is."""
+        return max(self._emptied + self.seconds - now, 0) + self.SLACK if self.seconds > 0 else None
+
+
 class Source(ABC):
     """Hands out the packets of one handle, and what went wrong only after the last of them.
 
@@ -23,8 +56,9 @@ class Source(ABC):
     lent: bool
     """True: blocks are the capture buffer's own memory."""
 
-    def __init__(self, handle: Handle, *, linger: float, live: bool) -> None:
+    def __init__(self, handle: Handle, *, linger: float, live: bool, pace: Pace | None = None) -> None:
         self._handle, self._linger, self._live = handle, linger, live
+        self.pace = pace
         self._c = handle.c
         self._failure: PcapError | None = None
         self._failed_at = 0.0
@@ -51,6 +85,11 @@ class Source(ABC):
         """Lent blocks that have not come back."""
         return 0
 
+    @property
+    def at_hand(self) -> bool:
+        """Packets were taken from the kernel already, and no descriptor tells of them."""
+        return False
+
     def refresh(self) -> None:  # noqa: B027 - most have nothing to do
         """The link-layer type has changed."""
 
@@ -76,10 +115,17 @@ class Source(ABC):
         if self.exhausted:
             return None
         self._raise_failure()
+        asked = time.monotonic()
         lease = self._take(limit)
+        if self.pace is not None and (lease is None or self._was_partial(lease)):
+            self.pace.emptied(asked)
         if lease is None:
             self._raise_failure()
         return lease
+
+    def _was_partial(self, lease: Lease) -> bool:
+        """The kernel handed over a buffer before it was full, so that there is nothing in the next one."""
+        return not self.at_hand
 
     def _raise_failure(self) -> None:
         if self._failure is None:

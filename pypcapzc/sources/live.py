@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from .. import platforms
 from ..constants import (
     PCAP_ERROR_RFMON_NOTSUP,
     PCAP_ERROR_TSTAMP_PRECISION_NOTSUP,
@@ -15,7 +17,7 @@ from ..constants import (
 )
 from ..errors import DeviceNotFoundError, PcapError, ZeroCopyUnavailableError
 from ..handle import Handle, error_text, failure
-from ..libpcap import Library, error_buffer
+from ..libpcap import Library, error_buffer, pcap_if
 from ..libpcap.extension import (
     PCAP_ERROR_ZC_NOTSUP,
     PCAP_ZC_MODE_AUTO,
@@ -23,7 +25,7 @@ from ..libpcap.extension import (
     PCAP_ZC_MODE_REQUIRED,
     Extension,
 )
-from .base import Source
+from .base import Pace, Source
 from .patched import PatchedSource
 from .stock import StockSource
 
@@ -76,17 +78,25 @@ def open_device(
     lent blocks that this device has not, or PcapError with libpcap's message.
     """
     handle = _opened(c, extension, device, options)
-    linger = options.timeout_ms / 1000 + 0.05
+    pace = _pace(options)
+    # BPF tells that an interface is gone when all packets are out, or never gives the others.
+    linger = options.timeout_ms / 1000 + 0.05 if pace is None else 0
     try:
         with handle.borrow() as pcap:
             scale = _nanoseconds_per_unit(c, pcap)
             lends = extension is not None and options.mode != "buffered" and extension.info(pcap).lent
         if extension is not None and lends:
-            return handle, PatchedSource(handle, extension, linger=linger, live=True)
-        return handle, StockSource(handle, scale=scale, linger=linger, live=True)
+            return handle, PatchedSource(handle, extension, linger=linger, live=True, pace=pace)
+        return handle, StockSource(handle, scale=scale, linger=linger, live=True, pace=pace)
     except BaseException:
         handle.close()
         raise
+
+
+def _pace(options: Options) -> Pace | None:
+    if not platforms.current().yields_partial_buffers:
+        return None
+    return Pace(_IMMEDIATE_MS / 1000 if options.immediate else options.timeout_ms / 1000)
 
 
 def _opened(c: Library, extension: Extension | None, device: str, options: Options) -> Handle:
@@ -136,18 +146,46 @@ def _configure(c: Library, pcap: Any, device: str, options: Options) -> None:
 def _activate(c: Library, pcap: Any, device: str, options: Options) -> None:
     status = c.pcap_activate(pcap)
     if status < 0:
-        text = error_text(c, pcap)
-        if status == PCAP_ERROR_ZC_NOTSUP:
-            raise ZeroCopyUnavailableError(f"no zero-copy capture on {device}: {text}", status)
-        if status == PCAP_ERROR_RFMON_NOTSUP:
-            text = text or "it has no monitor mode"
-        error = failure(c, status, text, device)
-        if options.buffer_size is not None and "allocate memory" in text:
-            error = PcapError(f"{error}; ask for less than {options.buffer_size} bytes of buffer", status)
-        raise error
+        raise _refusal(c, status, error_text(c, pcap), device, options)
     if status > 0:
         text = error_text(c, pcap) or c.pcap_statustostr(status).decode(errors="replace")
         warnings.warn(f"{device}: {text}", RuntimeWarning, stacklevel=5)
+
+
+def _refusal(c: Library, status: int, text: str, device: str, options: Options) -> PcapError:
+    """What pcap_activate() failed with, and what to do about it."""
+    if status == PCAP_ERROR_ZC_NOTSUP:
+        return ZeroCopyUnavailableError(
+            f"no zero-copy capture on {device}: {text}; `pypcapzc doctor` says what changes it", status
+        )
+    if status == PCAP_ERROR_RFMON_NOTSUP:
+        text = text or "it has no monitor mode"
+    error = failure(c, status, text, device)
+    if type(error) is not PcapError:
+        return error
+    if text.startswith("BIOC") and _is_gone(c, device):
+        return DeviceNotFoundError(
+            f"{device} disappeared while it was opened ({text}); `pypcapzc devices` lists what there is",
+            status,
+        )
+    remedy = platforms.current().remedy(text)
+    if options.buffer_size is not None and "allocate memory" in text:
+        remedy = f"ask for less than {options.buffer_size} bytes of buffer"
+    kind = ZeroCopyUnavailableError if options.mode == "zerocopy" and "ZBUF" in text else PcapError
+    return kind(f"{error}; {remedy}", status) if remedy else error
+
+
+def _is_gone(c: Library, device: str) -> bool:
+    """libpcap's list of devices, which names nearly all that can be opened, lacks it."""
+    first, errbuf = ctypes.POINTER(pcap_if)(), error_buffer()
+    if c.pcap_findalldevs(ctypes.byref(first), errbuf) < 0:
+        return False
+    names, entry = set(), first
+    while entry:
+        names.add(entry.contents.name)
+        entry = entry.contents.next
+    c.pcap_freealldevs(first)
+    return os.fsencode(device) not in names
 
 
 def _nanoseconds_per_unit(c: Library, pcap: Any) -> int:

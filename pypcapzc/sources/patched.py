@@ -6,13 +6,14 @@ import ctypes
 import mmap
 import threading
 import warnings
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from ..block import RECORD, Lease, exporter_type
+from ..block import RECORD, Block, Lease, exporter_type
 from ..handle import Handle
 from ..libpcap.extension import PCAP_ERROR_ZC_EOF, PCAP_ERROR_ZC_HELD, Extension, pcap_zc_block
-from .base import Source
+from .base import Pace, Source
 from .stock import Arena
 
 
@@ -118,11 +119,19 @@ class PatchedSource(Source):
 
     lent = True
 
-    def __init__(self, handle: Handle, extension: Extension, *, linger: float, live: bool) -> None:
-        super().__init__(handle, linger=linger, live=live)
+    def __init__(
+        self, handle: Handle, extension: Extension, *, linger: float, live: bool, pace: Pace | None = None
+    ) -> None:
+        super().__init__(handle, linger=linger, live=live, pace=pace)
         self._extension = extension
         self._rest: Part | None = None
         self._told = False
+        with handle.borrow() as pcap:
+            info = extension.info(pcap)
+        self._block_size = info.block_size
+        self._only_one = info.block_count == 1
+        self._out: weakref.WeakSet[Block] = weakref.WeakSet()
+        """The blocks that programs have, where they are parts of the only one that there is."""
 
     @property
     def file_header(self) -> bytes:
@@ -134,10 +143,24 @@ class PatchedSource(Source):
         with self._handle.borrow() as pcap:
             return int(self._extension.info(pcap).held)
 
+    @property
+    def at_hand(self) -> bool:
+        return self._rest is not None
+
     def close(self) -> None:
         rest, self._rest = self._rest, None
         if rest is not None:
             rest.give_back()
+
+    def next_block(self, limit: int) -> Block | None:
+        block = super().next_block(limit)
+        if block is not None and self._only_one:
+            self._out.add(block)
+        return block
+
+    def _was_partial(self, lease: Lease) -> bool:
+        # The kernel hands over a buffer as full when the next packet does not fit: rarely less than half.
+        return super()._was_partial(lease) and lease.nbytes < self._block_size // 2
 
     def _take(self, limit: int) -> Lease | None:
         with self._handle.borrow() as pcap:
@@ -152,6 +175,8 @@ class PatchedSource(Source):
     def _borrow_block(self, pcap: Any) -> LentBlock | None:
         block = pcap_zc_block()
         status = self._extension.pcap_zc_next(pcap, ctypes.byref(block), 0)
+        if status == PCAP_ERROR_ZC_HELD and self._move_away():
+            status = self._extension.pcap_zc_next(pcap, ctypes.byref(block), 0)
         if status == 1:
             return LentBlock(self._extension, pcap, block)
         if status == PCAP_ERROR_ZC_EOF:
@@ -171,14 +196,24 @@ class PatchedSource(Source):
         self._rest = Part(whole, limit, lease.count - limit)
         return Part(whole, 0, limit)
 
+    def _move_away(self) -> bool:
+        """Where there is one block only, and the program has it but no view of it: copy it, and go on.
+
+        ``block = capture.next_block()`` in a loop asks for the next one while it still has the last.
+        """
+        moved = [block.move() for block in list(self._out)]
+        return any(moved)
+
     def _tell(self) -> None:
         """Say once that the program keeps all blocks."""
         if not self._told:
             self._told = True
+            more = "" if self._only_one else ", or ask for a larger buffer_size"
             warnings.warn(
-                f"{self._handle.name}: all blocks of the buffer are held by this program, and packets are "
-                "dropped until it lets go of some; keep data with block.copy() or bytes(view), or ask for "
-                "a larger buffer_size",
+                f"{self._handle.name}: {'the only block' if self._only_one else 'all blocks'} of the buffer "
+                f"{'is' if self._only_one else 'are'} held by this program, and packets are dropped until it "
+                f"lets go of {'it' if self._only_one else 'some'}; keep data with block.copy() or "
+                f"bytes(view){more}",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -19,7 +19,7 @@ from ..handle import Handle, error_text
 from ..libpcap import Library
 from ..libpcap.cstdio import MemoryStream
 from . import records
-from .base import Source
+from .base import Pace, Source
 
 BATCH_BYTES = 512 * 1024
 """A batch aims at this size: large enough that a call costs nothing, small enough for the cache."""
@@ -102,8 +102,11 @@ class StockSource(Source):
 
     lent = False
 
-    def __init__(self, handle: Handle, *, scale: int, linger: float, live: bool) -> None:
-        super().__init__(handle, linger=linger, live=live)
+    def __init__(
+        self, handle: Handle, *, scale: int, linger: float, live: bool, pace: Pace | None = None
+    ) -> None:
+        super().__init__(handle, linger=linger, live=live, pace=pace)
+        self._at_hand = False
         self._scale = scale
         self._free: deque[Arena] = deque()
         self._batch_packets = 256
@@ -123,6 +126,10 @@ class StockSource(Source):
         self._free.clear()
         self._free.append(arena)
 
+    @property
+    def at_hand(self) -> bool:
+        return self._at_hand
+
     def close(self) -> None:
         self._free.clear()
 
@@ -134,7 +141,9 @@ class StockSource(Source):
             except IndexError:
                 arena = Arena(self._c, pcap)
             arena.stream.rewind()
-            status = self._c.pcap_dispatch(pcap, min(limit, self._batch_packets), self._dump, arena.dumper)
+            wanted = min(limit, self._batch_packets)
+            status = self._c.pcap_dispatch(pcap, wanted, self._dump, arena.dumper)
+            self._at_hand = status == wanted
             size = arena.filled()
             self._note(status, pcap)
         if not size:

@@ -22,7 +22,7 @@ ROWS = (
     "libpcap",
     "platforms",
     "zerocopy",
-    "block waker handle filters",
+    "block waker handle filters counters",
     "sources dumper",
     "capture savefile devices",
     "scapy compat kit cli",

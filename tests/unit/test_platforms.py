@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pypcapzc import platforms, zerocopy
 from pypcapzc.errors import LibraryError, PcapError, ZeroCopyUnavailableError
 from pypcapzc.libpcap import loader
 from pypcapzc.platforms import BPF, CounterMeanings, FreeBSD, Kernel, Linux, Permission, Platform
+from pypcapzc.platforms.linux import by_release
 from support.headers import shared_library
 
 STOCK = """
@@ -97,7 +99,7 @@ def test_stock_library_with_zerocopy_support_lends_nothing() -> None:
     assert "inside libpcap only" in found.reasons[0]
     assert "copied to Python" in found.reasons[0]
     assert any("pypcapzc build" in fix for fix in found.fixes)
-    assert found.limits == {"net.bpf.maxbufsize": 524288}
+    assert found.limits == {"net.bpf.maxbufsize": 524288, "BIOCGETZMAX": 512 * mmap.PAGESIZE}
 
 
 @pytest.mark.parametrize("stock", [ZEROCOPY], indirect=True)
@@ -246,6 +248,6 @@ def test_the_environment_names_a_provider(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_old_linux_is_judged_by_its_version_where_nothing_can_be_tried() -> None:
-    assert platforms._by_release("3.1.9-old").mechanism == "none"
+    assert by_release("3.1.9-old").mechanism == "none"
     for release in ("3.2.0", "6.1.0-rc1+", "10.0"):
-        assert platforms._by_release(release).usable, release
+        assert by_release(release).usable, release

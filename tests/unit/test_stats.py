@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pypcapzc.capture import _Counters
+from pypcapzc.counters import Counters
 from pypcapzc.errors import CaptureClosedError, PcapError
 
 WRAP = 1 << 32
@@ -23,6 +23,9 @@ class FakeLibrary:
         self.calls = 0
         self.status = 0
 
+    def pcap_geterr(self, pcap: Any) -> bytes:
+        return b"no statistics"
+
     def pcap_stats(self, pcap: Any, target: Any) -> int:
         self.calls += 1
         stat = target._obj
@@ -30,30 +33,25 @@ class FakeLibrary:
         return self.status
 
 
-class FakeCapture:
-    """What _Counters uses of a Capture."""
+class FakeHandle:
+    """What Counters uses of a Handle."""
 
-    live = True
+    name = "fake0"
 
     def __init__(self) -> None:
-        self._c, self.closed, self.closes_now = FakeLibrary(), False, False
-        self._handle = self
+        self.c = FakeLibrary()
+        self.closed = False
 
     @contextmanager
     def borrow(self) -> Iterator[str]:
-        if self.closed or self.closes_now:
-            self.closed = True
+        if self.closed:
             raise CaptureClosedError("closed")
         yield "pcap"
-
-    def _check(self, status: int, pcap: Any) -> None:
-        if status < 0:
-            raise PcapError("no statistics", status)
 
 
 @pytest.fixture
 def fake() -> Any:
-    return FakeCapture()
+    return FakeHandle()
 
 
 def _figures(stats: Any) -> list[int]:
@@ -61,7 +59,7 @@ def _figures(stats: Any) -> list[int]:
 
 
 def test_counters_that_wrap_several_times(fake: Any) -> None:
-    counters = _Counters()
+    counters = Counters(fake)
     for step in (
         [WRAP - 1, 5, 0],
         [1, WRAP - 5, 0],
@@ -69,38 +67,48 @@ def test_counters_that_wrap_several_times(fake: Any) -> None:
         [WRAP - 1, WRAP - 1, WRAP - 1],
         [0, 0, 0],
     ) * 3:
-        fake._c.true = [total + more for total, more in zip(fake._c.true, step, strict=True)]
-        assert _figures(counters.read(fake)) == fake._c.true
-    assert fake._c.true[0] > 6 * (WRAP - 1)
+        fake.c.true = [total + more for total, more in zip(fake.c.true, step, strict=True)]
+        assert _figures(counters.read()) == fake.c.true
+    assert fake.c.true[0] > 6 * (WRAP - 1)
 
 
-def test_they_are_read_before_they_can_wrap_twice(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_they_are_due_before_they_can_wrap_twice(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    counters = _Counters()
+    counters = Counters(fake)
     for _ in range(10):
-        for _ in range(100):  # a reader at work calls it all the time, and it costs a call now and then
-            counters.keep(fake)
-        now[0] += 10.5
-        fake._c.true = [total + WRAP - 1 for total in fake._c.true]
-        counters.keep(fake)
-    assert fake._c.calls == 10
-    assert _figures(counters.read(fake)) == [10 * (WRAP - 1)] * 3
-    fake.live = False
-    now[0] += 100
-    calls = fake._c.calls
-    counters.keep(fake)
-    assert fake._c.calls == calls
+        assert not counters.due
+        now[0] += 10.5  # at 100 million packets/s 32 bits last for 43
+        assert counters.due
+        fake.c.true = [total + WRAP - 1 for total in fake.c.true]
+        counters.read()
+    assert _figures(counters.last()) == [10 * (WRAP - 1)] * 3
 
 
 def test_failures(fake: Any) -> None:
-    counters = _Counters()
-    fake._c.true = [5, 6, 7]
-    assert _figures(counters.read(fake)) == [5, 6, 7]
-    fake._c.status = -1
+    counters = Counters(fake)
+    fake.c.true = [5, 6, 7]
+    assert _figures(counters.read()) == [5, 6, 7]
+    fake.c.status = -1
     with pytest.raises(PcapError, match="no statistics"):
-        counters.read(fake)
-    fake._c.status, fake._c.true = 0, [8, 8, 8]
-    fake.closes_now = True  # between the look and the call
-    assert _figures(counters.read(fake)) == [5, 6, 7]
-    assert _figures(counters.read(fake)) == [5, 6, 7]
+        counters.read()
+    fake.c.status, fake.c.true = 0, [8, 8, 8]
+    fake.closed = True
+    with pytest.raises(CaptureClosedError):
+        counters.read()
+    assert _figures(counters.last()) == [5, 6, 7]
+
+
+@pytest.mark.parametrize("after", [[0, 0, 0], [3, 0, 0], [99, 5, 0]])
+def test_counters_that_a_filter_sets_to_zero(fake: Any, after: list[int]) -> None:
+    counters = Counters(fake)
+    fake.c.true = [WRAP - 1, 5, 0]
+    counters.read()
+    fake.c.true = [WRAP + 99, 5, 0]  # wrapped, and nothing was set to 0
+    counters.read()
+    fake.c.true = list(after)
+    counters.settle()
+    expected = [WRAP + 99 + after[0], 5 + after[1], 0] if after != [99, 5, 0] else [WRAP + 99, 5, 0]
+    assert _figures(counters.last()) == expected
+    fake.c.true = [total + 1 for total in after]
+    assert _figures(counters.read()) == [total + 1 for total in expected]
