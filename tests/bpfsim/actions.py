@@ -210,7 +210,6 @@ class Departure(Readiness):
 
     def do_pair0(self) -> str:
         """Back to the usual pair."""
-        self.dev.lib.bpfsim_close(self.injector)
         self.dev.lib.bpfsim_remove_interface(b"epair9b")
         self.open_injector("epair0b")
         self.capture_on = "epair0a"

@@ -1,6 +1,6 @@
 """Carries out the actions of the conformance tables on the simulated device, and says what came of each.
 
-Run as a program, in a process of its own: ``python -m bpfsim.consumers LIBRARY`` reads a JSON list of actions
+Run as a program, in a process of its own: ``python -m bpfsim.sources LIBRARY`` reads a JSON list of actions
 from standard input and writes the list of outcomes. An action is a word and its arguments; each is a method
 ``do_...`` here, in actions.py or in consumers.py.
 
@@ -149,6 +149,8 @@ class Base:
         self.open_injector(other)
 
     def open_injector(self, name: str) -> None:
+        if self.injector >= 0:
+            self.dev.lib.bpfsim_close(self.injector)
         self.injector = self.dev.open()
         assert self.dev.setif(self.injector, name) == 0
         assert self.dev.number(self.injector, "BIOCSHDRCMPLT", 1)[0] == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import netns
 from support import bpfsim
 from support.patches import NEWEST, Workshop
 
@@ -32,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcomes(library: Path, actions: list[str], **environment: str) -> list[str]:
     """Of the probe, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "bpfsim.consumers", str(library)],
+        [sys.executable, "-m", "bpfsim.sources", str(library)],
         input=json.dumps(actions),
         capture_output=True,
         text=True,
@@ -55,16 +56,31 @@ def alike(said: str, expected: str) -> bool:
     return got[1] == want[1] and about * 0.7 - 20 <= ms <= about * 1.5 + 200
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_what_a_real_kernel_did(library: Path, table: str) -> None:
+def compare(library: Path, table: str) -> None:
     steps: list[tuple[str, str]] = importlib.import_module(f"bpfsim.cases.{table}").STEPS
     said = outcomes(library, [action for action, _ in steps])
     wrong = [
-        f"step {n}: {action}: {got!r}, but the kernel said {expected!r}"
+        f"step {n}: {action}: {got!r}, not {expected!r}"
         for n, ((action, expected), got) in enumerate(zip(steps, said, strict=True))
         if not alike(got, expected)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_a_real_kernel_did(library: Path, table: str) -> None:
+    compare(library, table)
+
+
+@pytest.mark.parametrize("table", ["source", "controls"])
+def test_what_the_sources_say(library: Path, table: str) -> None:
+    compare(library, table)
+
+
+@pytest.mark.netns
+def test_packets_of_linux_devices(library: Path, net: netns.Lab) -> None:
+    with net.inside():
+        compare(library, "device")
 
 
 def test_saturation_loses_nothing_that_is_not_counted(library: Path) -> None:

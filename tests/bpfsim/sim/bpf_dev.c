@@ -105,16 +105,14 @@ bpf_close(struct bpf_d *d, int fd)
 	return (r);
 }
 
-/* bpfopen() */
+/* bpfopen(), of a device that only one may open or (-1) the cloning one */
 int
-bpf_open(const char *path, int flags)
+bpf_open(int minor, int flags)
 {
 	struct bpf_d *d;
 	struct stat st;
-	int ends[2], minor = -1;
+	int ends[2];
 
-	if (strcmp(path, "/dev/bpf") != 0)
-		minor = atoi(path + strlen("/dev/bpf"));
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return (-1);
 	if ((flags & O_CLOEXEC) == 0)

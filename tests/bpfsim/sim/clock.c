@@ -56,6 +56,13 @@ outside_ready(const struct bpf_d *d)
 	    (d->bd_slen != 0 && d->d_out_state == BPF_TIMED_OUT));
 }
 
+/* Whether the user may take back its being ready without a call. */
+static int
+gives_back_silently(const struct bpf_d *d)
+{
+	return (d->bd_hbuf != NULL && d->bd_hbuf->b_header != NULL);
+}
+
 /* Make the user's end readable or not, with bd_lock held. */
 void
 outside_update(struct bpf_d *d)
@@ -68,11 +75,12 @@ outside_update(struct bpf_d *d)
 		d->d_out_deadline = now_ns() + d->bd_rtout * (1000000000ULL / SIM_HZ);
 		clock_before(d->d_out_deadline);
 	}
-	if (ready && d->d_held_since == 0) {
+	if (!ready || !gives_back_silently(d))
+		d->d_held_since = 0;
+	else if (d->d_held_since == 0) {
 		d->d_held_since = now_ns();
 		clock_before(d->d_held_since + MS);
-	} else if (!ready)
-		d->d_held_since = 0;
+	}
 	if (ready == d->d_signaled || __atomic_load_n(&d->d_gone, __ATOMIC_RELAXED))
 		return;
 	d->d_signaled = ready;
@@ -119,7 +127,7 @@ run_descriptor(struct bpf_d *d, uint64_t now)
 			next = earlier(next, s->s_deadline);
 	}
 	outside_update(d);
-	if (d->d_held_since != 0 && d->bd_hbuf != NULL && d->bd_hbuf->b_header != NULL)
+	if (d->d_held_since != 0)
 		next = earlier(next, now + (now - d->d_held_since > 1000 * MS ? 4 : 1) * MS);
 	return (next);
 }

@@ -98,7 +98,7 @@ detach_and_wake(struct bpf_d *d)
 }
 
 /* bpfdetach(), with sim_lock held */
-static void
+void
 if_remove(struct ifnet *ifp)
 {
 	struct ifnet *other;

@@ -256,6 +256,11 @@ child_call(struct bpf_d *d, int op, u_long cmd, void *arg, size_t len)
 	switch (op) {
 
 	case CHILD_IOCTL:
+		/* These point into our memory, where the parent cannot write. */
+		if (cmd == BIOCGDLTLIST || cmd == BIOCSETZBUF) {
+			errno = EOPNOTSUPP;
+			return (-1);
+		}
 		if (cmd == BIOCSETF || cmd == BIOCSETFNR || cmd == BIOCSETWF) {
 			from = program->bf_insns;
 			rq.in = program->bf_len * sizeof(struct bpf_insn);

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "sim.h"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <arpa/inet.h>
@@ -141,8 +142,22 @@ to_null(u_char *p, u_int *len)
 	return (p + 10);
 }
 
-/* All that has arrived, with sim_lock held. */
-void
+/* Whether the device is there no more, and not just down. */
+static int
+is_gone(const struct ifnet *ifp)
+{
+	struct ifreq ifr;
+
+	memset(&ifr, 0, sizeof(ifr));
+	ifr.ifr_ifindex = ifp->if_index;
+	return (__real_ioctl(ifp->if_fd, SIOCGIFNAME, &ifr) < 0 && errno == ENODEV);
+}
+
+/*
+ * All that has arrived, with sim_lock held: 0, or -1 if nothing more will
+ * because the device has gone.
+ */
+int
 linux_receive(struct ifnet *ifp)
 {
 	static u_char room[FRONT + ROOM];
@@ -168,7 +183,7 @@ linux_receive(struct ifnet *ifp)
 		msg.msg_controllen = sizeof(control);
 		n = recvmsg(ifp->if_fd, &msg, MSG_DONTWAIT);
 		if (n < 0)
-			return;
+			return (errno == ENETDOWN && is_gone(ifp) ? -1 : 0);
 		if (!ifp->if_up ||
 		    (from.sll_pkttype == PACKET_OTHERHOST && ifp->if_pcount == 0))
 			continue;
@@ -182,6 +197,7 @@ linux_receive(struct ifnet *ifp)
 		if (p != NULL)
 			if_transmit(ifp, dlt, p, len, from.sll_pkttype == PACKET_OUTGOING);
 	}
+	return (0);
 }
 
 void

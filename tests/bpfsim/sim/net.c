@@ -205,7 +205,7 @@ static void *
 net_main(void *arg)
 {
 	struct pollfd p[MAX_ATTACHED + 1];
-	struct ifnet *ifp;
+	struct ifnet *ifp, *next;
 	uint64_t v;
 	nfds_t n;
 
@@ -225,9 +225,10 @@ net_main(void *arg)
 			(void)!__real_read(net_fd, &v, sizeof(v));
 		work_off();
 		pthread_mutex_lock(&sim_lock);
-		LIST_FOREACH(ifp, &sim_ifs, if_next) {
-			if (ifp->if_fd >= 0)
-				linux_receive(ifp);
+		for (ifp = LIST_FIRST(&sim_ifs); ifp != NULL; ifp = next) {
+			next = LIST_NEXT(ifp, if_next);
+			if (ifp->if_fd >= 0 && linux_receive(ifp) < 0)
+				if_remove(ifp);
 		}
 		pthread_mutex_unlock(&sim_lock);
 	}

@@ -108,7 +108,7 @@ struct bpf_d {
 	int		d_signaled;	/* the user's end is readable */
 	int		d_out_state;	/* the read timeout as seen from outside */
 	uint64_t	d_out_deadline;
-	uint64_t	d_held_since;	/* since when an acknowledgement may come */
+	uint64_t	d_held_since;	/* since when an acknowledgement may come, or 0 */
 
 	/* struct bpf_d, protected by bd_lock. */
 	pthread_mutex_t	bd_lock;
@@ -161,7 +161,7 @@ extern void bpf_tap(struct bpf_if *, const u_char *, u_int, int);
 /* bpf_dev.c */
 extern struct bpf_d *bpf_lookup(int);
 extern void bpf_unlookup(struct bpf_d *);
-extern int bpf_open(const char *, int);
+extern int bpf_open(int, int);
 extern int bpf_close(struct bpf_d *, int);
 extern void bpf_hangup(struct bpf_d *);
 extern ssize_t bpf_read(struct bpf_d *, void *, size_t);
@@ -191,6 +191,7 @@ extern void if_output(struct ifnet *, u_int, const u_char *, u_int, int);
 extern void if_transmit(struct ifnet *, u_int, const u_char *, u_int, int);
 extern int if_promisc(struct ifnet *, int);
 extern void net_kick(void);
+extern void if_remove(struct ifnet *);
 extern void net_start(void);
 extern void net_fork_child(void);
 extern void net_lock(void);
@@ -198,7 +199,7 @@ extern void net_unlock(void);
 /* linux_if.c */
 extern int linux_attach(struct ifnet *, const char *);
 extern void linux_detach(struct ifnet *);
-extern void linux_receive(struct ifnet *);
+extern int linux_receive(struct ifnet *);
 extern void linux_send(struct ifnet *, const u_char *, u_int);
 extern void linux_promisc(struct ifnet *, int);
 extern void linux_fork_child(void);

@@ -115,7 +115,7 @@ open_device(const char *path, int flags)
 	if (error != 0)
 		return (result(error));
 	sim_start();
-	return (bpf_open(path, flags));
+	return (bpf_open(minors >= 0 ? minor : -1, flags));
 }
 
 EXPORT int
