@@ -8,14 +8,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lab import netns
-from support import bpfsim
-from support.patches import NEWEST, Workshop
 
 pytestmark = [pytest.mark.bpfsim]
 
@@ -24,10 +23,8 @@ TABLES = ("modes", "rotate", "drops", "flush", "time", "hdr", "fork", "depart", 
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bpfsim.require()
-    workshop = Workshop(tmp_path_factory.mktemp("bpfsim"))
-    return bpfsim.build(workshop.tree(NEWEST, patched=True), workshop.root)
+def library(patched: Callable[[str], Path]) -> Path:
+    return patched("plain")
 
 
 def outcomes(library: Path, actions: list[str], **environment: str) -> list[str]:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from support import bpfsim, headers
-from support.patches import NEWEST, SANITIZER_OPTIONS, Workshop
+from support.patches import SANITIZER_OPTIONS
 
 pytestmark = [pytest.mark.bpfsim]
 
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    bpfsim.require()
-    return Workshop(tmp_path_factory.mktemp("bpfsim"))
-
-
 @pytest.mark.parametrize("kind", ["plain", "asan", "tsan"])
-def test_many_threads_at_once(workshop: Workshop, tmp_path: Path, kind: str) -> None:
-    tree = workshop.tree(NEWEST, patched=True)
-    library = bpfsim.build(tree, workshop.root, bpfsim.FLAGS[kind])
+def test_many_threads_at_once(patched: Callable[[str], Path], tree: Path, tmp_path: Path, kind: str) -> None:
+    library = patched(kind)
     program = tmp_path / "stress"
     headers.run(
         *("gcc", *bpfsim.FLAGS[kind], *bpfsim.WARNINGS, f"-I{bpfsim.INCLUDE}", f"-I{bpfsim.SIM}"),
