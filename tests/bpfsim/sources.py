@@ -155,6 +155,15 @@ class Sources(Consumers):
         revents = found[0][1] if found else 0
         return f"{revents:#x} after {(time.monotonic() - start) * 1000:.0f}"
 
+    def do_idle(self, ms: str) -> str:
+        """What the simulated kernel's threads use while nothing happens."""
+        used = self.dev.lib.bpfsim_kernel_cpu_ns
+        used.restype = ctypes.c_int64
+        before: int = used()
+        self.do_sleep(ms)
+        share = (used() - before) / (int(ms) * 1_000_000)
+        return "under 1 %" if share < 0.01 else f"{share:.1%}"
+
     def do_close_outside(self) -> str:
         """close() as Linux does it; how many descriptors are open a moment later."""
         os.close(self.fd)

@@ -5,6 +5,10 @@
  * that come and go; an interface that does.
  *
  *	stress SECONDS
+ *	stress race
+ *
+ * The second looks at a packet in the store buffer before it may: to see that
+ * ThreadSanitizer notices.
  *
  * Prints what was captured; exits with 1 if a packet is missing that was not
  * counted as dropped, came twice, or is damaged.
@@ -262,6 +266,23 @@ stop_later(void *arg)
 	return (arg);
 }
 
+/* Reads what it was neither handed nor told of by FIONREAD. */
+static int
+race(void)
+{
+	const volatile u_char *packet;
+	u_char *a, *b;
+	int fd = open_shared(&a, &b);
+	unsigned sum = 0;
+
+	packet = a + sizeof(struct bpf_zbuf_header) + sizeof(struct bpf_hdr);
+	must(bpfsim_flood("em0", 10, 60, 60, 1, 1000) == 0, "flood");
+	while ((sum += packet[0]) == 0)
+		continue;
+	(void)bpfsim_close(fd);
+	return (0);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -275,6 +296,8 @@ main(int argc, char **argv)
 
 	(void)alarm((unsigned)seconds * 20 + 60);
 	must(bpfsim_add_interface("em0", DLT_EN10MB, 1500) == 0, "em0");
+	if (argc > 1 && strcmp(argv[1], "race") == 0)
+		return (race());
 	must(bpfsim_flood("em0", 1000000000, 60, 1514, 1, 20) == 0, "flood");
 	for (i = 0; i < N; i++)
 		must(pthread_create(&threads[i], NULL, others[i], &seconds) == 0, "thread");

@@ -40,6 +40,8 @@ WRAPPED = (
 )
 """What libpcap's objects call is ours first."""
 _FEATURES = (*patches.FEATURES, "--disable-usb", "--disable-netmap", "--with-pcap=bpf")
+_FREEBSD = ("-U__linux__", "-U__linux", "-Ulinux", "-D__FreeBSD__=13")
+"""libpcap's sources are to take what they have for FreeBSD, not for Linux (filters for "inbound", pipes)."""
 _NOT_FREEBSD = ("PCAP_SUPPORT_NETFILTER", "PCAP_SUPPORT_LINUX_USBMON", "PCAP_SUPPORT_BT")
 """What configure finds because it runs on Linux after all."""
 
@@ -122,7 +124,7 @@ def _compile_libpcap(tree: Path, folder: Path, flags: Sequence[str]) -> Path:
     build = folder / "build"
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir(parents=True)
-    cflags = (*flags, "-Wall", "-Wextra", f"-I{INCLUDE}", f"-I{source}")
+    cflags = (*flags, *_FREEBSD, "-Wall", "-Wextra", f"-I{INCLUDE}", f"-I{source}")
     headers.run(
         *("sh", str(source / "configure"), *_FEATURES),
         *("CC=gcc", "LEX=flex", "PKG_CONFIG=false", f"CFLAGS={' '.join(cflags)}"),
@@ -143,7 +145,10 @@ def build(tree: Path, folder: Path, flags: Sequence[str] = PLAIN) -> Path:
     """The shared library made from a libpcap tree; kept in the folder for the next time."""
     folder.mkdir(parents=True, exist_ok=True)
     compiler = headers.run("gcc", "--version")
-    key = _digest(_content(tree, ".c", ".h", ".in", ".l", ".y", ".ac"), _content(INCLUDE), compiler, *flags)
+    key = _digest(
+        *(_content(tree, ".c", ".h", ".in", ".l", ".y", ".ac"), _content(INCLUDE), compiler),
+        *(*flags, *_FEATURES, *_FREEBSD),
+    )
     made = folder / f"libpcap-bpfsim-{key}"
     library = made / f"libpcap-bpfsim-{_digest(_content(SIM))}.so"
     with _locked(folder, key):

@@ -27,6 +27,12 @@ STEPS = [
     ("later_inj 400 1 200", "ok"),
     ("outside 2000", "0x1 after 400"),
     ("join", "ok"),
+    # Nothing to do, nothing used.
+    ("zopen 2", "0"),
+    ("rtimeout 10", "0"),
+    ("idle 1000", "under 1 %"),
+    ("inj 1 200", "ok"),
+    ("idle 1000", "under 1 %"),
     # Departure.
     ("pair9", "ok"),
     ("zopen 2", "0"),
@@ -76,7 +82,7 @@ STEPS = [
     ("child rotz", "A 690"),
     ("child poll 100", "0x1 after 0"),
     ("child dlts 16", "EOPNOTSUPP"),
-    ("child walk A", "klen=690 packets=3 seq=7..9 bad=0"),
+    ("child walk A", "klen=690 packets=3 seq=8..10 bad=0"),
     ("child close", "0"),
     ("gens", "A=1/690/0 B=0/0/0 fionread=690 poll=0x1"),
     ("child setf_all BIOCSETF", "0"),

@@ -228,30 +228,44 @@ zbuf_unmapped(u_char *addr, size_t len)
 	pthread_mutex_unlock(&sim_lock);
 }
 
-/* Whether the user still maps this buffer where he told us. */
+#define MAX_RANGES	64
+
+struct range {
+	size_t	start, end;		/* offsets in the buffer */
+};
+
+/*
+ * Which parts of the user's mapping are shared; -1 unless all of it is still
+ * there.
+ */
 static int
-zbuf_is_mapped(const struct buf *b, const u_char *page)
+zbuf_shared(const struct buf *b, struct range *r)
 {
-	unsigned long from, to, want = (unsigned long)page;
-	char line[512];
-	int found = 0;
+	unsigned long from, to, base = (unsigned long)b->b_uaddr, at = base, end = base + b->b_size;
+	char line[512], perms[5];
 	FILE *maps;
+	int n = 0;
 
 	maps = fopen("/proc/self/maps", "re");
 	if (maps == NULL)
-		return (0);
-	while (!found && fgets(line, sizeof(line), maps) != NULL)
-		found = sscanf(line, "%lx-%lx", &from, &to) == 2 &&
-		    from <= want && want < to &&
-		    strstr(line, "bpfsim-zbuf") != NULL;
+		return (-1);
+	while (at < end && fgets(line, sizeof(line), maps) != NULL) {
+		if (sscanf(line, "%lx-%lx %4s", &from, &to, perms) != 3 || to <= at)
+			continue;
+		if (from > at || strstr(line, "bpfsim-zbuf") == NULL)
+			break;
+		if (perms[3] == 's' && n < MAX_RANGES)
+			r[n++] = (struct range){ at - base, (to < end ? to : end) - base };
+		at = to;
+	}
 	(void)fclose(maps);
-	return (found && b->b_memfd >= 0);
+	return (at >= end ? n : -1);
 }
 
 static void
-zbuf_map_page(const struct buf *b, size_t offset, size_t len, int flags)
+zbuf_map(const struct buf *b, size_t offset, size_t len, int flags)
 {
-	if (__real_mmap(b->b_uaddr + offset, len, PROT_READ | PROT_WRITE,
+	if (len > 0 && __real_mmap(b->b_uaddr + offset, len, PROT_READ | PROT_WRITE,
 	    flags | MAP_FIXED, b->b_memfd, (off_t)offset) == MAP_FAILED)
 		abort();
 }
@@ -263,12 +277,29 @@ zbuf_map_page(const struct buf *b, size_t offset, size_t len, int flags)
 void
 zbuf_fork(struct buf *b)
 {
+	struct range r[MAX_RANGES];
+	int i, n;
+
 	if (b == NULL || b->b_memfd < 0 || b->b_inherit != 1 || b->b_private)
 		return;
-	if (!zbuf_is_mapped(b, b->b_uaddr))
-		return;
-	zbuf_map_page(b, 0, b->b_size, MAP_PRIVATE);
-	b->b_private = 1;
+	/* Copies that an earlier fork has left stay as they are. */
+	n = zbuf_shared(b, r);
+	for (i = 0; i < n; i++)
+		zbuf_map(b, r[i].start, r[i].end - r[i].start, MAP_PRIVATE);
+	b->b_private = n > 0;
+}
+
+/* Whether a page of a private mapping was written to, and is a copy now. */
+static int
+is_copy(int pagemap, const u_char *page)
+{
+	uint64_t entry;
+
+	if (pread(pagemap, &entry, sizeof(entry),
+	    (off_t)((uintptr_t)page / page_size() * sizeof(entry))) != sizeof(entry))
+		return (1);
+	/* Bit 63: present; 62: swapped; 61: of a file, or shared. */
+	return ((entry >> 62) != 0 && ((entry >> 61) & 1) == 0);
 }
 
 /*
@@ -278,25 +309,24 @@ zbuf_fork(struct buf *b)
 void
 zbuf_rejoin(struct buf *b)
 {
-	size_t page = page_size(), at;
-	uint64_t entry;
+	struct range r[MAX_RANGES];
+	size_t at, start = 0;
 	int pagemap;
 
 	if (b == NULL || !b->b_private)
 		return;
 	b->b_private = 0;
+	if (zbuf_shared(b, r) < 0)
+		return;
 	pagemap = __real_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0)
 		return;
-	for (at = 0; at < b->b_size; at += page) {
-		if (pread(pagemap, &entry, sizeof(entry),
-		    (off_t)((uintptr_t)(b->b_uaddr + at) / page * sizeof(entry))) != sizeof(entry))
-			break;
-		/* Bit 63: present; 62: swapped; 61: of a file, or shared. */
-		if ((entry >> 62) != 0 && ((entry >> 61) & 1) == 0)
+	for (at = 0; at < b->b_size; at += page_size()) {
+		if (!is_copy(pagemap, b->b_uaddr + at))
 			continue;
-		if (zbuf_is_mapped(b, b->b_uaddr + at))
-			zbuf_map_page(b, at, page, MAP_SHARED);
+		zbuf_map(b, start, at - start, MAP_SHARED);
+		start = at + page_size();
 	}
+	zbuf_map(b, start, b->b_size - start, MAP_SHARED);
 	(void)__real_close(pagemap);
 }

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <arpa/inet.h>
+#include <net/if_media.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <stdlib.h>
@@ -94,6 +95,23 @@ __wrap_uname(struct utsname *u)
 	return (0);
 }
 
+/* Wired Ethernet, with a link while it is up; loopback has no media. */
+static int
+media_of(const struct ifnet *ifp, struct ifmediareq *req)
+{
+	const int wired = IFM_ETHER | IFM_AUTO;
+
+	if (ifp->if_bpf->bif_dlt == DLT_NULL)
+		return (EINVAL);
+	req->ifm_current = req->ifm_active = wired;
+	req->ifm_mask = 0;
+	req->ifm_status = IFM_AVALID | (ifp->if_up ? IFM_ACTIVE : 0);
+	if (req->ifm_ulist != NULL && req->ifm_count > 0)
+		req->ifm_ulist[0] = wired;
+	req->ifm_count = 1;
+	return (0);
+}
+
 /*
  * An interface ioctl on a socket: 1 if it is one, with its errno or 0 in
  * *error.
@@ -105,13 +123,31 @@ sim_socket_ioctl(u_long cmd, void *arg, int *error)
 	struct ifreq *ifr = arg;
 	struct ifnet *ifp;
 
-	if (cmd != SIOCGIFADDR && cmd != SIOCGIFNETMASK && cmd != SIOCGIFFLAGS && cmd != SIOCGIFMTU)
+	switch (cmd) {
+
+	case SIOCGIFADDR:
+	case SIOCGIFNETMASK:
+	case SIOCGIFFLAGS:
+	case SIOCGIFMTU:
+	case SIOCGIFMEDIA:
+		break;
+
+	case SIOCSIFMEDIA:
+	case SIOCIFCREATE2:
+	case SIOCIFDESTROY:
+		*error = EINVAL;
+		return (1);
+
+	default:
 		return (0);
+	}
 	*error = 0;
 	pthread_mutex_lock(&sim_lock);
 	ifp = if_find(ifr->ifr_name);
 	if (ifp == NULL)
 		*error = ENXIO;
+	else if (cmd == SIOCGIFMEDIA)
+		*error = media_of(ifp, arg);
 	else if (cmd == SIOCGIFFLAGS)
 		ifr->ifr_flags = flags_of(ifp);
 	else if (cmd == SIOCGIFMTU)
