@@ -47,6 +47,7 @@ linux_attach(struct ifnet *ifp, const char *device)
 	linux_detach(ifp);
 	ifp->if_fd = fd;
 	ifp->if_index = (int)index;
+	ifp->if_linux_down = 0;
 	(void)snprintf(ifp->if_linux, sizeof(ifp->if_linux), "%s", device);
 	ifp->if_linux_loopback = strcmp(device, "lo") == 0;
 	linux_promisc(ifp, ifp->if_pcount > 0);
@@ -142,7 +143,10 @@ to_null(u_char *p, u_int *len)
 	return (p + 10);
 }
 
-/* Whether the device is there no more, and not just down. */
+/*
+ * Whether the device is there no more, and not just down.  The socket reports
+ * the latter only, and the one before the other.
+ */
 static int
 is_gone(const struct ifnet *ifp)
 {
@@ -182,8 +186,14 @@ linux_receive(struct ifnet *ifp)
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control);
 		n = recvmsg(ifp->if_fd, &msg, MSG_DONTWAIT);
+		if (n < 0 && errno == ENETDOWN) {
+			/* What came before is behind it. */
+			ifp->if_linux_down = 1;
+			continue;
+		}
 		if (n < 0)
-			return (errno == ENETDOWN && is_gone(ifp) ? -1 : 0);
+			return (ifp->if_linux_down && is_gone(ifp) ? -1 : 0);
+		ifp->if_linux_down = 0;
 		if (!ifp->if_up ||
 		    (from.sll_pkttype == PACKET_OTHERHOST && ifp->if_pcount == 0))
 			continue;

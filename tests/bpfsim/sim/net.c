@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define MAX_ATTACHED	32
+#define DOWN_TURN	20		/* ms between looks at a device that is down */
 
 /* A packet on its way, or an order to make some up. */
 struct job {
@@ -208,18 +209,21 @@ net_main(void *arg)
 	struct ifnet *ifp, *next;
 	uint64_t v;
 	nfds_t n;
+	int down;
 
 	(void)arg;
 	for (;;) {
 		n = 0;
+		down = 0;
 		p[n++] = (struct pollfd){ net_fd, POLLIN, 0 };
 		pthread_mutex_lock(&sim_lock);
 		LIST_FOREACH(ifp, &sim_ifs, if_next) {
 			if (ifp->if_fd >= 0 && n <= MAX_ATTACHED)
 				p[n++] = (struct pollfd){ ifp->if_fd, POLLIN, 0 };
+			down |= ifp->if_linux_down;
 		}
 		pthread_mutex_unlock(&sim_lock);
-		if (__real_poll(p, n, -1) <= 0)
+		if (__real_poll(p, n, down ? DOWN_TURN : -1) < 0)
 			continue;
 		if (p[0].revents)
 			(void)!__real_read(net_fd, &v, sizeof(v));

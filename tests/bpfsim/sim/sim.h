@@ -85,6 +85,7 @@ struct ifnet {
 	int		if_fd;		/* packet socket, or -1 */
 	int		if_index;	/* of the Linux device */
 	int		if_linux_loopback;
+	int		if_linux_down;	/* perhaps on its way out */
 	char		if_linux[IFNAMSIZ];
 	int64_t		if_fd_drops;
 	uint32_t	if_seq;
