@@ -13,6 +13,8 @@ say "ruff, mypy"
 "$python" -m mypy
 
 # Homes of our own, so that a library that this user has built is neither used nor replaced.
+# What tests compile is kept for the next run, and shared by those that run side by side.
+export PYPCAPZC_TEST_BUILDS="${PYPCAPZC_TEST_BUILDS:-$here/builds}"
 say "pytest, on the libpcap of this system; what cannot run is listed with the reason"
 PYPCAPZC_HOME=$here/stock "$python" -m pytest -n auto --dist loadfile
 

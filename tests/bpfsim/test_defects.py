@@ -169,3 +169,23 @@ def test_an_idle_capture_uses_no_cpu(patched: Build, tree: Path) -> None:
         )
         for case, done in zip(cases, results, strict=True):
             assert passes(done), f"{case}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("buffer_size", [32768, 524288])
+def test_under_load_no_more_system_calls_than_upstream(
+    unpatched: Build, patched: Build, tree: Path, buffer_size: int
+) -> None:
+    """The consumer's cost in zero-copy mode; what one costs in time is for zcflood, by hand."""
+    calls = []
+    for library in (unpatched("plain"), patched("plain")):
+        done = subprocess.run(
+            [program("zcflood", library, tree, "plain"), "100000", "200", str(buffer_size), "4"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=100,
+        )
+        calls.append(float(done.stdout.split()[-4]))
+    before, after = calls
+    assert before > 0
+    assert after <= 1.1 * before + 0.1
