@@ -6,13 +6,14 @@ import ctypes
 import errno
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
 import time
 
 from bpfsim.consumers import Consumers
-from bpfsim.probe import NUMBERS, answer, main
+from bpfsim.probe import IN, NUMBERS, PollFd, answer, main
 
 NUMBERS.update(
     {
@@ -119,6 +120,20 @@ class Sources(Consumers):
         start = time.monotonic()
         room = ctypes.create_string_buffer(int(size))
         result = answer(self.dev.lib.bpfsim_read(self.fd, room, int(size)))
+        return f"{result} after {(time.monotonic() - start) * 1000:.0f}"
+
+    def do_alarm(self, ms: str, how: str) -> str:
+        """A signal to come, whose handler interrupts system calls or lets them be restarted (SA_RESTART)."""
+        signal.signal(signal.SIGALRM, lambda number, frame: None)
+        signal.siginterrupt(signal.SIGALRM, how == "interrupt")
+        signal.setitimer(signal.ITIMER_REAL, int(ms) / 1000)
+        return "ok"
+
+    def do_poll_timed(self, ms: str) -> str:
+        """poll(2), with the name of its errno."""
+        start = time.monotonic()
+        p = PollFd(self.fd, IN, 0)
+        result = answer(self.dev.lib.bpfsim_poll(ctypes.byref(p), 1, int(ms)))
         return f"{result} after {(time.monotonic() - start) * 1000:.0f}"
 
     def do_block(self) -> str:

@@ -82,6 +82,18 @@ STEPS = [
     ("rtimeout 0", "0"),
     ("read_timed 4096", "126 after 100"),
     ("join", "ok"),
+    # Signals: poll is never restarted, read is if the handler says so.
+    ("immediate 1", "0"),
+    ("alarm 100 interrupt", "ok"),
+    ("read_timed 4096", "EINTR after 100"),
+    ("alarm 100 restart", "ok"),
+    ("later_inj 300 1 100", "ok"),
+    ("read_timed 4096", "126 after 300"),
+    ("join", "ok"),
+    ("alarm 100 interrupt", "ok"),
+    ("poll_timed 1000", "EINTR after 100"),
+    ("alarm 100 restart", "ok"),
+    ("poll_timed 1000", "EINTR after 100"),
     # A timeout that ran out in poll counts for the next read.
     ("immediate 0", "0"),
     ("rtimeout 200", "0"),
@@ -90,7 +102,7 @@ STEPS = [
     ("read_timed 4096", "86 after 0"),
     # Read mode overflows: the hold buffer waits for read, the store buffer drops.
     ("inj 100 100", "ok"),
-    ("stats", "recv=106 drop=36"),
+    ("stats", "recv=107 drop=36"),
     ("poll_now", "0x1"),
     ("read 4096", "4094"),
     ("read_timed 4096", "4094 after 200"),
