@@ -10,6 +10,8 @@ STEPS = [
     ("set BIOCSTSTAMP 4", "EINVAL"),
     ("rtimeout_raw -1 0", "EINVAL"),
     ("rtimeout_raw 0 1000000", "EINVAL"),
+    ("rtimeout_raw 9223372036854775807 0", "0"),
+    ("get_rtimeout", "2147483.646000"),
     ("rtimeout_raw 0 1", "0"),
     ("get_rtimeout", "0.001000"),
     # Without an interface.

@@ -5,6 +5,7 @@
 
 #include <sys/ioctl.h>
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -182,9 +183,12 @@ ioctl_srtimeout(struct bpf_d *d, const struct timeval *tv)
 {
 	const long tick = 1000000 / SIM_HZ;
 
-	if (tv->tv_sec < 0 || tv->tv_sec > 100000000 || tv->tv_usec < 0 || tv->tv_usec >= 1000000)
+	if (tv->tv_sec < 0 || tv->tv_usec < 0 || tv->tv_usec >= 1000000)
 		return (EINVAL);
-	d->bd_rtout = (u_long)tv->tv_sec * SIM_HZ + (u_long)((tv->tv_usec + tick - 1) / tick);
+	if (tv->tv_sec >= INT_MAX / SIM_HZ)
+		d->bd_rtout = INT_MAX - 1;
+	else
+		d->bd_rtout = (u_long)tv->tv_sec * SIM_HZ + (u_long)((tv->tv_usec + tick - 1) / tick);
 	return (0);
 }
 
