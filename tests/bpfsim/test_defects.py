@@ -32,6 +32,7 @@ DEFECTS = {
     "immediate": "immediate mode spins",
     "overload": "packets are stranded under overload",
     "fork": "a capture is dead after fork",
+    "sandbox": "a sandboxed program (Capsicum) fails or spins",
 }
 READ_TOO = ("quiet", "nonblock", "select", "timeout", "breakloop", "depart", "leave", "tail", "fork")
 """What is promised in read mode, too."""

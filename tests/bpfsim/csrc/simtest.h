@@ -13,10 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <pcap/pcap.h>
+#include <net/bpf.h>
 
 #include "../sim/bpfsim.h"
 

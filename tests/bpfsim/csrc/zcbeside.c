@@ -231,7 +231,7 @@ refused(void)
 	struct pcap_zc_block block;
 
 	set_filter(p, "greater 500");
-	check(bpfsim_fail(0x80104282 /* BIOCSETFNR */, EINVAL, 1) == 0, "fail");
+	check(bpfsim_fail(BIOCSETFNR, EINVAL, 1) == 0, "fail");
 	set_filter(p, "less 500");
 	send_frames(4, 100);
 	send_frames(4, 600);

@@ -61,7 +61,7 @@ main(int argc, char **argv)
 	} while (seen[0] + stats.ps_drop < packets);
 	began = cpu_ns() - began;
 	calls = bpfsim_count("all", 0) -
-	    bpfsim_count("ioctl", 0x4008426fUL /* BIOCGSTATS, ours */);
+	    bpfsim_count("ioctl", BIOCGSTATS /* ours */);
 	check(seen[1] == seen[0] * (uint64_t)length, "bytes are missing");
 	if (seen[0] == 0)
 		seen[0] = 1;
