@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..kit.driver import Result
     from ..kit.engines import Report
 
-_ENGINES = ("auto", "local")
+_ENGINES = ("auto", "container", "local")
 
 
 @click.command(short_help="Build a patched libpcap for this host or another system.")
@@ -29,14 +29,29 @@ _ENGINES = ("auto", "local")
     "targets",
     multiple=True,
     metavar="T",
-    help="host (default), linux-amd64, linux-arm64, linux-musl-amd64, freebsd-amd64[:release] or "
-    "freebsd-arm64[:release]; may be repeated.",
+    help="host (default), linux-amd64, linux-arm64, linux-musl-amd64, linux-musl-arm64, "
+    "freebsd-amd64[:release] or freebsd-arm64[:release]; may be repeated.",
 )
 @click.option("--libpcap", "version", metavar="V", help="The libpcap version.  [default: 1.10.5]")
 @click.option(
     "--engine", type=click.Choice(_ENGINES), default="auto", show_default=True, help="Where it is built."
 )
+@click.option(
+    "--base-image", metavar="IMAGE", help="What the container's image is made on, in place of the pinned one."
+)
 @click.option("--source", metavar="FILE", type=click.Path(path_type=Path), help="libpcap's tarball.")
+@click.option(
+    "--sysroot",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="FreeBSD's base.txz, in place of zig's headers.",
+)
+@click.option(
+    "--ca-cert",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="More certificate authorities, for what is fetched.",
+)
 @click.option("--stock", is_flag=True, help="Leave the patches out, for comparison.")
 @click.option(
     "--out",
@@ -50,7 +65,10 @@ def build(
     targets: tuple[str, ...],
     version: str | None,
     engine: str,
+    base_image: str | None,
     source: Path | None,
+    sysroot: Path | None,
+    ca_cert: Path | None,
     stock: bool,
     out: Path | None,
     force: bool,
@@ -72,7 +90,16 @@ def build(
             parse(target)
         for target in chosen:
             request = driver.Request(
-                target, version or driver.DEFAULT_LIBPCAP, stock, engine, source, out, force
+                target,
+                version or driver.DEFAULT_LIBPCAP,
+                stock,
+                engine,
+                source,
+                out,
+                force,
+                sysroot=sysroot,
+                base_image=base_image,
+                ca_cert=ca_cert,
             )
             with _progress(target) as report:
                 results.append(driver.build(request, report))

@@ -1,4 +1,4 @@
-"""The kit's data: the patches, which lie in the wheel or beside the package in a source tree."""
+"""The kit's data, which lies in the wheel or beside the package in a source tree: patches, and containers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parent.parent
 
 
+def _folder(name: str) -> Path:
+    inside = _PACKAGE / "_data" / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
 def patches_dir() -> Path:
     """The folder with the patches, their series, and ``sources.toml``."""
-    inside = _PACKAGE / "_data" / "patches"
-    return inside if inside.is_dir() else _PACKAGE.parent / "patches"
+    return _folder("patches")
+
+
+def docker_dir() -> Path:
+    """The folder with the Dockerfiles, the scripts that engines run, and ``pins.toml``."""
+    return _folder("docker")

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths
-from . import data, engines, install, manifest, patching, pins, recipe, sources, targets, verify
-from .engines import Engine, Job, Report
+from . import data, engines, install, manifest, patching, pins, recipe, sources, sysroots, targets, verify
+from .engines import Engine, Job, Options, Report
 from .failures import PatchError, room_in
 from .patching import Patch
 from .store import Store, Stored
 from .targets import HOST, Target
+from .trust import Trust
 
 DEFAULT_LIBPCAP = "1.10.5"
 
@@ -37,6 +38,16 @@ class Request:
     """Build even what is in the cache."""
     patches: Path | None = None
     """Another folder with patches and pins than ours."""
+    sysroot: Path | None = None
+    """FreeBSD's base.txz, in place of zig's headers and libraries."""
+    base_image: str | None = None
+    """The container engine's, in place of the pinned one."""
+    ca_cert: Path | None = None
+    """Certificate authorities in addition to the system's, for what is fetched."""
+
+    def options(self) -> Options:
+        """What of it is the engine's."""
+        return Options(self.base_image, Trust(self.ca_cert))
 
 
 @dataclass(frozen=True)
@@ -80,11 +91,14 @@ class _Run:
     def __init__(self, request: Request, report: Report) -> None:
         self.request = request
         self.report = report
-        self.target: Target = targets.parse(request.target)
+        self.trust = Trust(request.ca_cert)
+        parsed = targets.parse(request.target)
+        self.target: Target = sysroots.resolve(parsed, request.sysroot, self.trust, report)
+        self.options = request.options()
         self.patches = request.patches or data.patches_dir()
         self.pin = pins.pin_of(self.patches, request.libpcap)
         self.series: Sequence[Patch] = self._series()
-        self.engine: Engine = engines.choose(request.engine)
+        self.candidates = engines.candidates(request.engine, self.options)
         self.store = Store(paths.cache_dir() / "kit")
 
     def _series(self) -> Sequence[Patch]:
@@ -97,25 +111,33 @@ class _Run:
             )
         return series
 
-    def key(self, sha256: str) -> str:
-        """The key of the build of these sources."""
-        return manifest.key_of(sha256, self.series, self.target, self.engine)
+    def key(self, sha256: str, engine: Engine) -> str:
+        """The key of the build of these sources by this engine."""
+        return manifest.key_of(sha256, self.series, self.target, engine)
+
+    def lookup(self, sha256: str) -> Stored | None:
+        """What an engine that will do has made of these sources before."""
+        keys = (self.key(sha256, engine) for engine in self.candidates)
+        return next((found for key in keys if (found := self.store.lookup(key, self.report))), None)
 
     def stored(self) -> tuple[Stored, bool]:
         """The build, and whether it was in the cache."""
         if not (self.request.force or self.request.source or os.environ.get(sources.VARIABLE)):
             for sha256 in self.pin.hashes():
-                if found := self.store.lookup(self.key(sha256), self.report):
+                if found := self.lookup(sha256):
                     return found, True
         source = sources.find(
-            self.pin, self.store.sources, self.request.source, self.patches / "keys", self.report
+            self.pin, self.store.sources, self.request.source, self.patches / "keys", self.report, self.trust
         )
-        key = self.key(source.sha256)
+        if not self.request.force and (found := self.lookup(source.sha256)):
+            return found, True
+        engine = engines.choose(self.request.engine, self.target, self.options, self.report)
+        key = self.key(source.sha256, engine)
         with self.store.locked(key, self.report):
             found = None if self.request.force else self.store.lookup(key, self.report)
-            return (found, True) if found else (self._made(source, key), False)
+            return (found, True) if found else (self._made(source, key, engine), False)
 
-    def _made(self, source: sources.Source, key: str) -> Stored:
+    def _made(self, source: sources.Source, key: str, engine: Engine) -> Stored:
         """Unpack, patch, compile, check, keep."""
         work = self.store.work(key)
         log = self.store.log(install.folder_name(self.target.name, self.request.stock), source.version, key)
@@ -130,7 +152,7 @@ class _Run:
                 self.report(f"applying {len(self.series)} patches")
             applied = patching.apply(self.series, work / recipe.SOURCES, source.version)
             log.write_bytes(b"")
-            built = self.engine.build(Job(self.target, source.version, work, log, self.report)).read_bytes()
+            built = engine.build(Job(self.target, source.version, work, log, self.report)).read_bytes()
             self.report("checking")
             ours = patching.mentions(self.series, "pcap_zc_abi")
             checks = verify.check(
@@ -142,7 +164,7 @@ class _Run:
                 source=source,
                 applied=applied,
                 target=self.target,
-                engine=self.engine,
+                engine=engine,
                 stock=self.request.stock,
                 library=built,
                 checks=[check.as_dict() for check in checks],

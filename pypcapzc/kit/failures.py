@@ -56,11 +56,34 @@ class VerificationError(KitError):
 class NoSpaceError(KitError):
     """A disk is full."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         super().__init__(
             f"no space left for {folder}: a build needs about 200 MB; free some, or set PYPCAPZC_HOME "
             f"to a folder on another disk"
+            if folder is not None
+            else "no space left on the disk of the container engine: its image and a build need about "
+            "1.5 GB; free some (docker system df tells what there is), or build with --engine local"
         )
+
+
+class EngineError(KitError):
+    """There is no container engine, or it does not do what it must."""
+
+
+class EnginePermissionError(EngineError, PermissionError):
+    """The engine is there, but not for this user."""
+
+
+class EngineLostError(EngineError):
+    """The engine went away in mid-build."""
+
+
+class ImageError(EngineError):
+    """The image cannot be had or made, or does not run."""
+
+
+class PackageError(KitError):
+    """A package cannot be made of a library."""
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

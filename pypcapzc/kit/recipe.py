@@ -20,6 +20,7 @@ SOURCES = "src"
 that no absolute one gets into the result."""
 BUILD = "build"
 TOOLS = "tools"
+LIBC_FILE = "libc.txt"
 
 CFLAGS = ("-O2", "-g0")
 # Without -S the debugging information of zig's own libc stubs, paths and all, would come along.
@@ -65,19 +66,18 @@ def configure_arguments(target: Target) -> list[str]:
     ]
 
 
-def configure_call(target: Target) -> list[str]:
-    """The command, to run in ``build``."""
-    return ["sh", f"../{SOURCES}/configure", *configure_arguments(target)]
-
-
 def compiler_flags(target: Target, work: Path) -> list[str]:
     """What the ``cc`` of a build adds to every call; should a path get in after all, it is not this one."""
     return ["-target", target.triple, f"-ffile-prefix-map={work}=libpcap"]
 
 
-def environment(work: Path, path: str, zig_cache: Path) -> Mapping[str, str]:
-    """The whole environment of a build: nothing of the user's gets in but PATH, for sed, awk and make."""
+def environment(work: Path, path: str, zig_cache: Path, *, own_headers: bool = False) -> Mapping[str, str]:
+    """The whole environment of a build: nothing of the user's gets in but PATH, for sed, awk and make.
+
+    ``own_headers``: the target's headers and libraries are those that the libc file names.
+    """
     return {
+        **({"ZIG_LIBC": str(work / TOOLS / LIBC_FILE)} if own_headers else {}),
         "PATH": f"{work / TOOLS}:{path}",
         "HOME": str(work),
         "TMPDIR": str(work / "tmp"),
@@ -88,6 +88,22 @@ def environment(work: Path, path: str, zig_cache: Path) -> Mapping[str, str]:
         "ZIG_GLOBAL_CACHE_DIR": str(zig_cache),
         "ZIG_LOCAL_CACHE_DIR": str(zig_cache),
     }
+
+
+def write_libc_file(tools: Path, sysroot: Path) -> None:
+    """Tell zig whose headers and libraries to take in place of its own (see ``zig libc --help``)."""
+    settings = {
+        "include_dir": sysroot / "usr" / "include",
+        "sys_include_dir": sysroot / "usr" / "include",
+        "crt_dir": sysroot / "usr" / "lib",
+        **dict.fromkeys(("cc_dir", "msvc_lib_dir", "kernel32_lib_dir", "darwin_sdk_dir"), ""),
+    }
+    (tools / LIBC_FILE).write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+
+def sysroot_name(target: Target, zig: str) -> str:
+    """Whose headers and libraries a target is built against, for the manifest and the key."""
+    return f"{zig}: {target.libc}" if target.sysroot is None else target.sysroot.name
 
 
 def fingerprint(target: Target) -> dict[str, object]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from . import debian, signatures
 from .failures import SourceError, SourceFileError, is_full
 from .pins import Pin, Tarball
+from .trust import Trust
 
 VARIABLE = "PYPCAPZC_SOURCES"
 _PATIENCE = 10.0
@@ -58,6 +59,7 @@ def find(
     given: Path | None = None,
     keys: Path | None = None,
     report: Callable[[str], None] = print,
+    trust: Trust | None = None,
 ) -> Source:
     """Sources of the pinned version.  ``keys`` is a folder with public keys for signatures."""
     if given is not None:
@@ -66,10 +68,11 @@ def find(
         return found
     reasons: list[str] = []
     cache.mkdir(parents=True, exist_ok=True)
+    trust = trust or Trust()
     for origin, fetch in (("upstream", _from_upstream), ("debian", _from_debian)):
         for tarball in pin.tarballs:
             try:
-                fetch(tarball, cache, report)
+                fetch(tarball, cache, report, trust)
                 return _verified(pin, cache / tarball.file, origin, keys)
             except SourceError as error:
                 reasons.append(str(error))
@@ -205,20 +208,20 @@ def incoming(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _from_upstream(tarball: Tarball, cache: Path, report: Callable[[str], None]) -> None:
+def _from_upstream(tarball: Tarball, cache: Path, report: Callable[[str], None], trust: Trust) -> None:
     if tarball.url is None:
         raise SourceError(f"no address of {tarball.file} is known")
     report(f"fetching {tarball.url}")
-    _download(tarball.url, cache / tarball.file, tarball.sha256)
+    download(tarball.url, cache / tarball.file, tarball.sha256, trust)
     with suppress(SourceError):  # the manifest says that there was none
-        _download(f"{tarball.url}.sig", cache / f"{tarball.file}.sig", None)
+        download(f"{tarball.url}.sig", cache / f"{tarball.file}.sig", None, trust)
 
 
-def _download(url: str, path: Path, sha256: str | None) -> None:
+def download(url: str, path: Path, sha256: str | None, trust: Trust, largest: int = _LARGEST) -> None:
     """Fetch a file; it is kept only if it has this hash."""
     try:
         with incoming(path) as temporary:
-            _fetch(url, temporary)
+            _fetch(url, temporary, trust, largest)
             if sha256 is not None and (found := sha256_of(temporary)) != sha256:
                 raise SourceError(f"{url} is not what is pinned: its sha256 is {found}")
     except (OSError, http.client.HTTPException) as error:
@@ -227,15 +230,18 @@ def _download(url: str, path: Path, sha256: str | None) -> None:
         raise SourceError(f"{url} cannot be reached ({getattr(error, 'reason', None) or error})") from error
 
 
-def _fetch(url: str, path: Path) -> None:
-    with urllib.request.urlopen(url, timeout=_PATIENCE) as answer, path.open("wb") as file:
+def _fetch(url: str, path: Path, trust: Trust, largest: int) -> None:
+    with (
+        urllib.request.urlopen(url, timeout=_PATIENCE, context=trust.context()) as answer,
+        path.open("wb") as file,
+    ):
         while chunk := answer.read(1 << 16):
             file.write(chunk)
-            if file.tell() > _LARGEST:
-                raise OSError(f"more than {_LARGEST} bytes")
+            if file.tell() > largest:
+                raise OSError(f"more than {largest} bytes")
 
 
-def _from_debian(tarball: Tarball, cache: Path, report: Callable[[str], None]) -> None:
+def _from_debian(tarball: Tarball, cache: Path, report: Callable[[str], None], _trust: Trust) -> None:
     if tarball.debian is None:
         raise SourceError(f"no Debian release has {tarball.file}")
     with debian.fetched(tarball.debian, report) as files:

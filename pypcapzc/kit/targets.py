@@ -6,9 +6,13 @@ import platform
 import re
 import sys
 import sysconfig
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from .failures import UnknownTargetError
+
+if TYPE_CHECKING:
+    from .sysroots import Sysroot
 
 HOST = "host"
 GLIBC = "2.17"
@@ -36,6 +40,34 @@ class Target:
     """Prefix of the symbol versions of its libc, and the newest that may be imported."""
     libc: str = ""
     """Of what zig brings for it: words for the manifest."""
+    release: str | None = None
+    """FreeBSD's, as it was asked for."""
+    sysroot: Sysroot | None = field(default=None, compare=False)
+    """FreeBSD's own headers and libraries, in place of zig's."""
+
+    @property
+    def base(self) -> str:
+        """The name without a release."""
+        return self.name.partition(":")[0]
+
+    @property
+    def lacks_headers(self) -> bool:
+        """Whether zig has none for it: its begin with FreeBSD 14.0."""
+        return self.sysroot is None and self.release is not None and int(self.release.split(".")[0]) < 14
+
+    def of_release(self, release: str) -> Target:
+        """The same, compiled for this release of FreeBSD."""
+        major, _, minor = release.partition(".")
+        version = f"{major}.{minor or 0}"
+        cpu = self.triple.split("-")[0]
+        return replace(
+            self,
+            triple=f"{cpu}-freebsd.{version}",
+            configure_host=f"{cpu}-unknown-freebsd{version}",
+            libc=f"FreeBSD {version}",
+            # Since 15 a part of libc is a library of its own.
+            needed=self.needed | ({"libsys.so.7"} if int(major) >= 15 else set()),
+        )
 
     @property
     def folder(self) -> str:
@@ -68,6 +100,19 @@ def _glibc(name: str, cpu: str, machine: str, loader: str) -> Target:
     )
 
 
+def _musl(name: str, cpu: str, machine: str) -> Target:
+    return Target(
+        name=name,
+        triple=f"{cpu}-linux-musl",
+        configure_host=f"{cpu}-linux-musl",
+        pcap="linux",
+        machine=machine,
+        needed=frozenset({"libc.so"}),
+        osabis=_SYSV,
+        libc="musl",
+    )
+
+
 def _freebsd(name: str, cpu: str, machine: str) -> Target:
     return Target(
         name=name,
@@ -87,16 +132,8 @@ _TARGETS = {
     for target in (
         _glibc("linux-amd64", "x86_64", "EM_X86_64", "ld-linux-x86-64.so.2"),
         _glibc("linux-arm64", "aarch64", "EM_AARCH64", "ld-linux-aarch64.so.1"),
-        Target(
-            name="linux-musl-amd64",
-            triple="x86_64-linux-musl",
-            configure_host="x86_64-linux-musl",
-            pcap="linux",
-            machine="EM_X86_64",
-            needed=frozenset({"libc.so"}),
-            osabis=_SYSV,
-            libc="musl",
-        ),
+        _musl("linux-musl-amd64", "x86_64", "EM_X86_64"),
+        _musl("linux-musl-arm64", "aarch64", "EM_AARCH64"),
         _freebsd("freebsd-amd64", "x86_64", "EM_X86_64"),
         _freebsd("freebsd-arm64", "aarch64", "EM_AARCH64"),
     )
@@ -119,24 +156,11 @@ def parse(text: str) -> Target:
 
 
 def _of_release(target: Target, release: str) -> Target:
-    found = re.fullmatch(r"(\d+)(?:\.(\d+))?", release, re.ASCII)
-    if found is None:
+    if re.fullmatch(r"\d+(?:\.\d+)?", release, re.ASCII) is None:
         raise UnknownTargetError(
             f"{release!r} is no FreeBSD release; write {target.name}:14 or {target.name}:14.2"
         )
-    major, minor = int(found[1]), int(found[2] or 0)
-    if major < 14:
-        raise UnknownTargetError(
-            f"no headers for FreeBSD {release} are to hand (zig's begin with 14.0); leave the release out: "
-            f"what --target {target.name} gives runs on FreeBSD 13.2 and later"
-        )
-    return replace(
-        target,
-        name=f"{target.name}:{release}",
-        triple=target.triple.replace("14.0", f"{major}.{minor}"),
-        configure_host=target.configure_host.replace("14.0", f"{major}.{minor}"),
-        libc=f"FreeBSD {major}.{minor}",
-    )
+    return replace(target.of_release(release), name=f"{target.name}:{release}", release=release)
 
 
 _CPUS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}

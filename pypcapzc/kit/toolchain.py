@@ -151,9 +151,18 @@ def why_not() -> str | None:
     if lacking:
         how = f"pkg install {' '.join(lacking)}" if sys.platform.startswith("freebsd") else INSTALL
         return f"{_listed(lacking)} to build with {_verb(lacking)} not installed here: {how}"
+    return _why_no_checks(_POSIX)
+
+
+def why_no_checks() -> str | None:
+    """What is missing of what every engine needs here, to patch the sources and to check the result."""
+    return _why_no_checks(("patch",))
+
+
+def _why_no_checks(programs: Sequence[str]) -> str | None:
     if find_spec("elftools") is None:
         return f"pyelftools, which checks the result, is not installed here: {INSTALL}"
-    lacking = [name for name in _POSIX if _from_system_path(name) is None]
+    lacking = [name for name in programs if _from_system_path(name) is None]
     if lacking:
         return (
             f"{_listed(lacking)} {_verb(lacking)} missing here: have the system's package manager install "

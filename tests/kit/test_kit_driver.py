@@ -35,7 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> kit.FakeEngine:
     made = kit.FakeEngine()
-    monkeypatch.setattr(engines, "choose", lambda _: made)
+    monkeypatch.setattr(engines, "candidates", lambda *_: [made])
+    monkeypatch.setattr(engines, "choose", lambda *_: made)
     return made
 
 

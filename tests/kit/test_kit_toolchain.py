@@ -101,8 +101,7 @@ class TestSteps:
         return Job(targets.parse("linux-amd64"), "1.2.3", tmp_path, log, lambda line: None, seconds=1.0)
 
     def _run(self, job: Job, script: str) -> None:
-        steps = local._Steps(job, {"PATH": "/usr/bin:/bin"})
-        steps.run("make", ["sh", "-c", script], lambda: None)
+        local._run(job, ["sh", "-c", f"echo == make; {script}"], {"PATH": "/usr/bin:/bin"})
 
     def test_a_failure_has_the_end_of_the_log(self, job: Job) -> None:
         (job.work / recipe.BUILD / "config.log").write_text("configure's own log\n")

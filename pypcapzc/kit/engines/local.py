@@ -6,19 +6,18 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ... import paths
-from .. import recipe, toolchain
+from .. import data, recipe, toolchain
 from ..failures import BuildError, NoSpaceError
 from ..targets import Target
+from ..toolchain import Toolchain
 from . import Job
+from .progress import Progress
 
-_TAIL = 25
-"""Lines of the log that a failure shows."""
 _LOOK = 0.25
-_FULL = ("No space left on device", "NoSpaceLeft", "Disk quota exceeded")
 
 
 class LocalEngine:
@@ -26,8 +25,8 @@ class LocalEngine:
 
     name = "local"
 
-    def __init__(self) -> None:
-        self._tools = toolchain.find()
+    def __init__(self, tools: Toolchain | None = None) -> None:
+        self._tools = tools or toolchain.find()
 
     def versions(self) -> dict[str, str]:
         """The versions of all its tools."""
@@ -38,27 +37,27 @@ class LocalEngine:
         return {**self._tools.shaping(), "sysroot": self.sysroot(target)}
 
     def sysroot(self, target: Target) -> str:
-        """zig's own headers and libraries."""
-        return f"{self._tools.zig.version}: {target.libc}"
+        """zig's own headers and libraries, or FreeBSD's."""
+        return recipe.sysroot_name(target, self._tools.zig.version)
 
     def build(self, job: Job) -> Path:
         """Configure and compile."""
         work = job.work
-        self._tools.write_wrappers(work / recipe.TOOLS, recipe.compiler_flags(job.target, work))
-        build = work / recipe.BUILD
-        for folder in (build, work / "tmp"):
-            folder.mkdir()
+        tools = work / recipe.TOOLS
+        self._tools.write_wrappers(tools, recipe.compiler_flags(job.target, work))
+        sysroot = job.target.sysroot.folder() if job.target.sysroot else None
+        if sysroot is not None:
+            recipe.write_libc_file(tools, sysroot)
         zig_cache = paths.cache_dir() / "kit" / "zig"
         zig_cache.mkdir(parents=True, exist_ok=True)
         system = f"{os.environ.get('PATH', os.defpath)}:{self._tools.make.path.parent}"
-        steps = _Steps(job, recipe.environment(work, system, zig_cache))
-        steps.run("configure", recipe.configure_call(job.target), lambda: None)
-        compiled = _Compiled(job)
-        steps.run("make", [str(self._tools.make.path), f"-j{_processors()}", "shared"], compiled.look)
-        library = build / f"libpcap.so.{job.version}"
-        if not library.is_file():
-            raise steps.failure(f"make left no {library.name}")
-        return library
+        script = str(data.docker_dir() / "scripts" / "compile.sh")
+        _run(
+            job,
+            ["sh", script, job.version, str(_processors()), *recipe.configure_arguments(job.target)],
+            recipe.environment(work, system, zig_cache, own_headers=sysroot is not None),
+        )
+        return work / recipe.BUILD / f"libpcap.so.{job.version}"
 
 
 def _processors() -> int:
@@ -68,72 +67,41 @@ def _processors() -> int:
         return os.cpu_count() or 1
 
 
-class _Compiled:
-    """Reports how many files make has compiled, as the log grows."""
+def _run(job: Job, command: list[str], environment: Mapping[str, str]) -> None:
+    """Run the script; whatever ends it early ends its children too."""
+    progress = Progress(job)
+    deadline = time.monotonic() + job.seconds
+    with job.log.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=job.work,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise _failure(job, progress, f"{progress.step} was not done within {job.seconds:.0f} s")
+                _wait(process)
+                progress.look()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    progress.look()
+    if process.returncode:
+        raise _failure(job, progress, f"{progress.step} failed with exit code {process.returncode}")
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._offset = job.log.stat().st_size
-        self._files = 0
 
-    def look(self) -> None:
-        """Report if there is something new."""
-        with self._job.log.open("rb") as log:
-            log.seek(self._offset)
-            new = log.read()
-        self._offset += len(new)
-        if files := new.count(b" -c "):
-            self._files += files
-            self._job.report(f"compiling, file {self._files}")
-
-
-class _Steps:
-    """Runs the commands of one build, one after the other, into one log and against one deadline."""
-
-    def __init__(self, job: Job, environment: Mapping[str, str]) -> None:
-        self._job = job
-        self._environment = environment
-        self._deadline = time.monotonic() + job.seconds
-
-    def run(self, name: str, command: list[str], look: Callable[[], None]) -> None:
-        """Run one; whatever ends it early ends its children too."""
-        self._job.report(name)
-        with self._job.log.open("ab") as log:
-            log.write(f"== {name}\n".encode())
-            log.flush()
-            process = subprocess.Popen(
-                command,
-                cwd=self._job.work / recipe.BUILD,
-                env=dict(self._environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                while process.poll() is None:
-                    if time.monotonic() > self._deadline:
-                        raise self.failure(f"{name} was not done within {self._job.seconds:.0f} s")
-                    look()
-                    _wait(process)
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-        if process.returncode:
-            raise self.failure(f"{name} failed with exit code {process.returncode}")
-
-    def failure(self, what: str) -> BuildError | NoSpaceError:
-        """The error for this; the log gets the end of configure's own log."""
-        job = self._job
-        tail = job.log.read_text(errors="replace").splitlines()[-_TAIL:]
-        if any(words in line for line in tail for words in _FULL):
-            return NoSpaceError(job.work)
-        detail = job.work / recipe.BUILD / "config.log"
-        if detail.is_file():
-            with job.log.open("ab") as log:
-                log.write(b"\n== config.log\n" + detail.read_bytes())
-        return BuildError(f"{what}; the whole log is {job.log}", job.log, tail)
+def _failure(job: Job, progress: Progress, what: str) -> BuildError | NoSpaceError:
+    error = progress.failure(what, job.work)
+    detail = job.work / recipe.BUILD / "config.log"
+    if detail.is_file():
+        progress.add_detail(detail.read_bytes())
+    return error
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
