@@ -43,11 +43,13 @@ def test_cmake_install(patched: Built, tmp_path: Path) -> None:
     environment = patches._environment(tmp_path / "tools")
     without = [f"-DDISABLE_{name}=ON" for name in ("DBUS", "RDMA", "BLUETOOTH")]
     headers.run(
-        *("cmake", "-S", patched.source, "-B", build, "-DBUILD_WITH_LIBNL=OFF", *without),
+        *("cmake", "-S", str(patched.source), "-B", str(build), "-DBUILD_WITH_LIBNL=OFF", *without),
         env=environment,
     )
-    headers.run("make", "-C", build, "-j2", env=environment)
-    headers.run("make", "-C", build, "install", env={**environment, "DESTDIR": str(tmp_path / "installed")})
+    headers.run("make", "-C", str(build), "-j2", env=environment)
+    headers.run(
+        "make", "-C", str(build), "install", env={**environment, "DESTDIR": str(tmp_path / "installed")}
+    )
     check(tmp_path / "installed")
 
 
