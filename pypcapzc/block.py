@@ -200,12 +200,6 @@ class _Custody:
                 weakref.finalize(exporter, self.views_died).atexit = False
             return exporter
 
-    def packet_bytes(self) -> int:
-        if self.elsewhere:
-            return self.lease.packet_bytes
-        with self._lock:  # move() changes the lease
-            return self.lease.packet_bytes
-
     def in_use(self) -> bool:
         return self._exporter is not None and self._exporter() is not None
 
@@ -231,20 +225,6 @@ class _Custody:
                 )
             self.retired = True
             self._return()
-
-    def move(self) -> bool:
-        """Give the memory back and keep a copy in its place; False where a view is out, or it is not ours."""
-        if self.elsewhere:
-            return False
-        with self._lock:
-            if self.retired or self.in_use():
-                return False
-            lease, exporter = self.lease, self.lease.export()
-            data = memoryview(exporter).cast("B")[: lease.nbytes]
-            self.lease = _Copy(data, lease.index(exporter))
-            del data, exporter
-            lease.give_back()
-            return True
 
     def views_died(self) -> None:
         if self.elsewhere:
@@ -294,7 +274,7 @@ class Block:
     @property
     def packet_bytes(self) -> int:
         """Bytes of packets: the sum of all caplens."""
-        return self._custody.packet_bytes()
+        return self._custody.lease.packet_bytes
 
     @property
     def data(self) -> memoryview:
@@ -323,8 +303,7 @@ class Block:
     @property
     def index(self) -> memoryview:
         """The headers as they lie: one 24-byte record a packet (RECORD), read-only, format B."""
-        keeper = self._custody.exporter()  # from here on the lease stays what it is
-        return self._custody.lease.index(keeper).toreadonly()
+        return self._custody.lease.index(self._custody.exporter()).toreadonly()
 
     def __len__(self) -> int:
         return self._custody.lease.count
@@ -351,7 +330,7 @@ class Block:
 
     def copy(self) -> Block:
         """The same packets in memory of their own, which nobody asks back."""
-        return Block(_Copy(self.data, self.index))
+        return Block(Copy(self.data, self.index))
 
     def release(self) -> None:
         """Give the block back now.
@@ -359,13 +338,6 @@ class Block:
         Raises BlockInUseError while a view is alive, BlockReleasedError when that was done before.
         """
         self._custody.release()
-
-    def move(self) -> bool:
-        """Let the source have its memory again, and go on with a copy; False where a view is out.
-
-        ``lent`` is False then.  For a source that has no other memory to go on with.
-        """
-        return self._custody.move()
 
     def retire(self) -> None:
         """Take no new views and give the block back when its last view dies; never raises."""
@@ -392,7 +364,7 @@ class Block:
         return f"<Block of {len(self)} packets, {self.nbytes} bytes, {state}>"
 
 
-class _Copy(Lease):
+class Copy(Lease):
     """Private memory that holds the copy of another block."""
 
     lent = False

@@ -35,6 +35,8 @@ _ALL = sys.maxsize
 """No limit: as many packets as a block or batch has."""
 _UNPOLLABLE = 0.01
 """Seconds between two looks at a device that has no descriptor to wait for."""
+_FRUITLESS = 0.015
+"""Seconds until the next look where the descriptor was readable and there was nothing."""
 
 
 class Capture:
@@ -143,7 +145,7 @@ class Capture:
             if self.live and self._counters.due:
                 with contextlib.suppress(PcapError):
                     self._counters.read()
-            ask = self._is_time_to_ask(deadline)
+            ask, ready = self._is_time_to_ask(deadline), False
             while not self._broken:
                 if ask:
                     found = attempt()
@@ -156,9 +158,11 @@ class Capture:
                 # A descriptor stays ready while the block that was filled last is lent (packet_poll() in
                 # Linux's af_packet.c, bpf_ready() in FreeBSD's bpf.c), and for ever when the interface is
                 # gone; that would keep this loop spinning.
-                fd = -1 if source.held or source.failing else self._fd
-                ready = self._waker.wait(fd, self._patience(left, now))
-                ask = ready or self._is_time_to_ask(deadline, waited=True)
+                # So does FreeBSD's after a stall (see patches/freebsd-src): from one timeout to the next.
+                fruitless = ready and source.pace is not None
+                fd = -1 if source.held or source.failing or fruitless else self._fd
+                ready = self._waker.wait(fd, self._patience(left, now, fruitless))
+                ask = ready or fruitless or self._is_time_to_ask(deadline, waited=True)
         except CaptureClosedError:
             pass
         self._broken = False
@@ -181,10 +185,10 @@ class Capture:
         if self._handle.closed:
             raise CaptureClosedError(f"the capture of {self.name} is closed")
 
-    def _patience(self, left: float | None, now: float) -> float | None:
+    def _patience(self, left: float | None, now: float, fruitless: bool) -> float | None:
         """Seconds to wait for the descriptor before looking again."""
-        if self._fd < 0 or self._source.failing or self._source.held:
-            limits = [_UNPOLLABLE, left]
+        if self._fd < 0 or self._source.failing or self._source.held or fruitless:
+            limits = [_UNPOLLABLE if not fruitless else _FRUITLESS, left]
         else:
             pace = self._source.pace
             limits = [self._required_timeout(), left, pace.patience(now) if pace is not None else None]

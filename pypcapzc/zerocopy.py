@@ -190,7 +190,8 @@ def _try_device(c: Library, device: str) -> DeviceFacts:
             text = c.pcap_geterr(pcap) or c.pcap_statustostr(status)
             return DeviceFacts(device, False, False, "none", text.decode(errors="replace"))
         patch = extension.of(c)
-        lent = patch is not None and bool(patch.info(pcap).lent)
+        info = patch.info(pcap) if patch is not None else None
+        lent = info is not None and bool(info.lent and info.shared)
         used = in_use(c, pcap, c.pcap_get_selectable_fd(pcap), Asked("auto", device), lent)
         return DeviceFacts(device, True, used.shared, used.mechanism, used.reason)
     finally:
@@ -223,8 +224,6 @@ def in_use(c: Library, pcap: Any, fd: int, asked: Asked, lent: bool) -> InUse:
         mechanism, ring = MECHANISMS[info.mechanism], info.mapped or ring
     if shared:
         reason = f"blocks are lent from the kernel's own ring ({mechanism})"
-    elif lent:
-        reason = f"blocks are lent from libpcap's own memory, into which read(2) copied: {_why(info)}"
     else:
         reason = _copied(c, info, asked, mechanism if mechanism != "none" else None)
     granted = ring if told is None else size if shared else told.buffer_size
@@ -249,10 +248,6 @@ def in_use(c: Library, pcap: Any, fd: int, asked: Asked, lent: bool) -> InUse:
         platform.limits(),
         fixes + (clipping.fixes if clipping else ()),
     )
-
-
-def _why(info: Any) -> str:
-    return info.reason.decode(errors="replace") or "no reason is told"
 
 
 def _copied(c: Library, info: Any, asked: Asked, mechanism: str | None) -> str:

@@ -149,15 +149,18 @@ class _Session:
     def _take_the_rest(self, line: Progress) -> None:
         """What the kernel has taken already; a partly filled buffer comes when its timeout has passed."""
         counts_before_filter = platforms.current().counts_before_filter
-        give_up = time.monotonic() + _PATIENCE
+        give_up, empty = time.monotonic() + _PATIENCE, 0
         while time.monotonic() < give_up:
             stats = self.opened.stats()
             if not counts_before_filter and stats.received - stats.dropped <= self.tally.packets:
                 return
             block = self.opened.next_block(_TIMEOUT_MS / 1000)
-            if block is None and counts_before_filter:
-                return  # BPF hands over all that it has
-            if block is not None:
+            if block is None:
+                empty += 1
+                if counts_before_filter and empty == 2:
+                    return  # BPF hands over all that it has; an interrupt may leave one break
+            else:
+                empty = 0
                 self.tally.take(block)
                 self._show(line)
                 give_up = time.monotonic() + _PATIENCE
@@ -169,9 +172,14 @@ class _Session:
     def summary(self, in_use: InUse) -> dict[str, Any]:
         """The object of ``--json``."""
         stats = self.opened.stats()
+        matched: int | None = stats.received
+        if platforms.current().counts_before_filter:
+            descriptor = self.opened.zero_copy.descriptor
+            matched = descriptor.matched if descriptor is not None else None
         return {
             "captured": self.tally.packets,
             "received": stats.received,
+            "matched": matched,
             "dropped": stats.dropped,
             "dropped_by_interface": stats.dropped_by_interface,
             "bytes": self.tally.nbytes,

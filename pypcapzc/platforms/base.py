@@ -115,7 +115,8 @@ class Platform(ABC):
 
     def clipping(self, asked: int, granted: int, shared: bool) -> Clipping | None:
         """What made ``granted`` bytes of the ``asked`` ones, in buffers that are shared or not."""
-        return Clipping("the kernel had no more memory for it") if granted < asked else None
+        # libpcap rounds to whole blocks, and asks for less where the kernel has no memory.
+        return Clipping("the kernel had no more memory for it") if granted < asked * 3 // 4 else None
 
     def stop_inflow(self, fd: int) -> bool:
         """Let the kernel take no more packets on this descriptor and keep those it has; False: cannot."""

@@ -6,13 +6,12 @@ import ctypes
 import mmap
 import threading
 import warnings
-import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from ..block import RECORD, Block, Lease, exporter_type
+from ..block import RECORD, Copy, Lease, exporter_type
 from ..handle import Handle
-from ..libpcap.extension import PCAP_ERROR_ZC_EOF, PCAP_ERROR_ZC_HELD, Extension, pcap_zc_block
+from ..libpcap.extension import MECHANISMS, PCAP_ERROR_ZC_EOF, PCAP_ERROR_ZC_HELD, Extension, pcap_zc_block
 from .base import Pace, Source
 from .stock import Arena
 
@@ -63,6 +62,14 @@ def _packets(data: bytes, index: bytes) -> list[tuple[int, bytes]]:
     return [
         (ts_ns, data[offset : offset + caplen]) for ts_ns, offset, caplen, _, _ in RECORD.iter_unpack(index)
     ]
+
+
+def _copied(lease: Lease) -> Lease:
+    """The same in memory of its own; the lease is given back."""
+    exporter = lease.export()
+    copy = Copy(memoryview(exporter).cast("B")[: lease.nbytes], lease.index(exporter))
+    lease.give_back()
+    return copy
 
 
 class _Shared:
@@ -117,8 +124,6 @@ class Part(Lease):
 class PatchedSource(Source):
     """Lent blocks of one handle."""
 
-    lent = True
-
     def __init__(
         self, handle: Handle, extension: Extension, *, linger: float, live: bool, pace: Pace | None = None
     ) -> None:
@@ -129,9 +134,9 @@ class PatchedSource(Source):
         with handle.borrow() as pcap:
             info = extension.info(pcap)
         self._block_size = info.block_size
-        self._only_one = info.block_count == 1
-        self._out: weakref.WeakSet[Block] = weakref.WeakSet()
-        """The blocks that programs have, where they are parts of the only one that there is."""
+        self.lent = MECHANISMS[info.mechanism] != "bpf_read"
+        """Not where libpcap has one buffer, into which read(2) copies: a program that asks for the next block
+        while a view of the last is alive, be it the variable of a loop, would wait for itself."""
 
     @property
     def file_header(self) -> bytes:
@@ -152,12 +157,6 @@ class PatchedSource(Source):
         if rest is not None:
             rest.give_back()
 
-    def next_block(self, limit: int) -> Block | None:
-        block = super().next_block(limit)
-        if block is not None and self._only_one:
-            self._out.add(block)
-        return block
-
     def _was_partial(self, lease: Lease) -> bool:
         # The kernel hands over a buffer as full when the next packet does not fit: rarely less than half.
         return super()._was_partial(lease) and lease.nbytes < self._block_size // 2
@@ -172,13 +171,12 @@ class PatchedSource(Source):
                 return lease
             return self._split(lease, limit)
 
-    def _borrow_block(self, pcap: Any) -> LentBlock | None:
+    def _borrow_block(self, pcap: Any) -> Lease | None:
         block = pcap_zc_block()
         status = self._extension.pcap_zc_next(pcap, ctypes.byref(block), 0)
-        if status == PCAP_ERROR_ZC_HELD and self._move_away():
-            status = self._extension.pcap_zc_next(pcap, ctypes.byref(block), 0)
         if status == 1:
-            return LentBlock(self._extension, pcap, block)
+            lease = LentBlock(self._extension, pcap, block)
+            return lease if self.lent else _copied(lease)
         if status == PCAP_ERROR_ZC_EOF:
             self.exhausted = True
         elif status == PCAP_ERROR_ZC_HELD:
@@ -196,24 +194,14 @@ class PatchedSource(Source):
         self._rest = Part(whole, limit, lease.count - limit)
         return Part(whole, 0, limit)
 
-    def _move_away(self) -> bool:
-        """Where there is one block only, and the program has it but no view of it: copy it, and go on.
-
-        ``block = capture.next_block()`` in a loop asks for the next one while it still has the last.
-        """
-        moved = [block.move() for block in list(self._out)]
-        return any(moved)
-
     def _tell(self) -> None:
         """Say once that the program keeps all blocks."""
         if not self._told:
             self._told = True
-            more = "" if self._only_one else ", or ask for a larger buffer_size"
             warnings.warn(
-                f"{self._handle.name}: {'the only block' if self._only_one else 'all blocks'} of the buffer "
-                f"{'is' if self._only_one else 'are'} held by this program, and packets are dropped until it "
-                f"lets go of {'it' if self._only_one else 'some'}; keep data with block.copy() or "
-                f"bytes(view){more}",
+                f"{self._handle.name}: all blocks of the buffer are held by this program, and packets are "
+                "dropped until it lets go of some; keep data with block.copy() or bytes(view), or ask for "
+                "a larger buffer_size",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -28,6 +28,7 @@ from pypcapzc.errors import (
     PcapError,
     ZeroCopyUnavailableError,
 )
+from support import simulated
 from support.captures import later as _later
 from support.captures import numbers as _numbers
 from support.captures import opened as _open
@@ -97,6 +98,11 @@ def test_no_such_device(net: Lab) -> None:
                 assert isinstance(caught.value, OSError)
                 assert repr(name)[1:-1] in str(caught.value)
                 assert "pypcapzc devices" in str(caught.value)
+
+
+@simulated.linux_only
+def test_a_device_that_is_not_up(net: Lab) -> None:
+    with net.inside():
         net.ip("link", "set", net.capture_device, "down")
         with pytest.raises(PcapError, match="not up"):
             pypcapzc.open_live(net.capture_device)
@@ -117,6 +123,7 @@ print(pypcapzc.zerocopy.status().permissions.allowed)
 """
 
 
+@simulated.linux_only
 def test_no_permission(net: Lab) -> None:
     with net.inside():
         done = subprocess.run(
@@ -166,12 +173,15 @@ def test_options_at_their_limits(net: Lab) -> None:
 
 
 def test_zero_copy_on_a_stock_library(net: Lab, patched: bool) -> None:
-    if patched:
+    if patched and simulated.SHARING:
         with _open(net, mode="zerocopy") as capture:
             assert capture.zero_copy.lent
         return
     with pytest.raises(ZeroCopyUnavailableError) as caught:
         _open(net, mode="zerocopy")
+    if patched:
+        assert "sysctl net.bpf.zerocopy_enable=1" in str(caught.value)
+        return
     assert "is not patched" in str(caught.value)
     assert "pypcapzc build" in str(caught.value)
     assert net.capture_device in str(caught.value)

@@ -21,6 +21,7 @@ from lab.netns import Lab
 from pypcapzc.errors import (
     CaptureClosedError,
 )
+from support import simulated
 from support.captures import later as _later
 from support.captures import numbers as _numbers
 from support.captures import opened as _open
@@ -262,9 +263,13 @@ def test_select(net: Lab, sender: traffic.Sender) -> None:
     with _open(net) as capture:
         assert select.select([capture], [], [], 0.05)[0] == []
         sender.send(3)
-        assert select.select([capture], [], [], 2)[0] == [capture]
-        assert _numbers(capture, 0) == [0, 1, 2]
-        assert select.select([capture], [], [], 0.05)[0] == []
+        found: list[int] = []
+        while len(found) < 3:  # BPF may hand over the first by itself
+            assert select.select([capture], [], [], 2)[0] == [capture]
+            found += _numbers(capture, 0)
+        assert found == [0, 1, 2]
+        if not simulated.ACTIVE:  # BPF's may be readable once in a timeout until the next packet
+            assert select.select([capture], [], [], 0.05)[0] == []
 
 
 def test_asyncio(net: Lab, sender: traffic.Sender) -> None:

@@ -27,6 +27,15 @@ def numbers(capture: pypcapzc.Capture, quiet: float = 0.3) -> list[int]:
     return found
 
 
+def accepted(capture: pypcapzc.Capture) -> int:
+    """Packets that passed the filter, those included that found no room."""
+    descriptor = capture.zero_copy.descriptor
+    if descriptor is None:
+        return capture.stats().received
+    assert descriptor.matched is not None, descriptor.how
+    return descriptor.matched
+
+
 def later(seconds: float, action: Callable[[], object]) -> list[float]:
     """Do something in another thread; the list gets the moment at which it began."""
     began: list[float] = []
