@@ -40,7 +40,7 @@ READ_WRONG = ("timeout", "breakloop", "depart")
 """What is wrong there in the unpatched source."""
 
 LENT = {
-    "zclend": ("info", "mode", "held", "burst", "tail", "close", "mix"),
+    "zclend": ("info", "mode", "held", "burst", "patient", "tail", "close", "mix"),
     "zcbeside": ("wakeup", "threads", "filter", "refused", "calls"),
 }
 LENT_READ = ("info", "close", "mix", "wakeup", "threads", "filter", "refused")

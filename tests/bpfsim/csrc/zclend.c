@@ -166,6 +166,26 @@ burst(void)
 }
 
 /*
+ * Without a timeout, they come when the caller won't wait any longer.
+ */
+static void
+burst_without_timeout(void)
+{
+	struct options options = { .timeout = 0, .buffer_size = 65536 };
+	pcap_t *p = open_device(&options);
+	struct pcap_zc_block first, second;
+
+	send_frames(3, 100);
+	check(next(p, &first, 0) == 1, "no block");
+	send_frames(5, 100);
+	check(next(p, &second, 30) == 1 && second.count == 5, "%u packets",
+	    second.count);
+	release(p, &second);
+	release(p, &first);
+	pcap_close(p);
+}
+
+/*
  * Packets that arrive while a buffer is out, which then comes back, and
  * silence.
  */
@@ -255,6 +275,7 @@ static const struct test_case cases[] = {
 	{ "mode", mode },
 	{ "held", held },
 	{ "burst", burst },
+	{ "patient", burst_without_timeout },
 	{ "tail", tail },
 	{ "close", close_early },
 	{ "mix", mix },
