@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from .outcome import one_line
+from .outcome import Exit, one_line
 from .terminal import size, standard_output
 
 if TYPE_CHECKING:
-    from ..kit.driver import Result
     from ..kit.engines import Report
 
 _ENGINES = ("auto", "container", "local")
@@ -32,7 +31,7 @@ _ENGINES = ("auto", "container", "local")
     help="host (default), linux-amd64, linux-arm64, linux-musl-amd64, linux-musl-arm64, "
     "freebsd-amd64[:release] or freebsd-arm64[:release]; may be repeated.",
 )
-@click.option("--libpcap", "version", metavar="V", help="The libpcap version.  [default: 1.10.5]")
+@click.option("--libpcap", metavar="V", help="The libpcap version.  [default: 1.10.5]")
 @click.option(
     "--engine", type=click.Choice(_ENGINES), default="auto", show_default=True, help="Where it is built."
 )
@@ -60,58 +59,110 @@ _ENGINES = ("auto", "container", "local")
     help="Put results into DIR/TARGET; the host's is installed too.",
 )
 @click.option("--force", is_flag=True, help="Build even what was built before.")
+@click.option("--all", "everything", is_flag=True, help="Build every target, and end with a table.")
+@click.option(
+    "--package",
+    is_flag=True,
+    help="Make packages: FreeBSD's .pkg; for Linux a tarball and a wheel; SHA256SUMS.",
+)
+@click.option(
+    "--in-place",
+    is_flag=True,
+    help="With --package, on FreeBSD: programs that ask for the base system's libpcap.so.8 get this one.",
+)
+@click.option("--sign", metavar="KEY", help="With --package: sign SHA256SUMS with this key of gpg's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end.")
 def build(
     targets: tuple[str, ...],
-    version: str | None,
-    engine: str,
-    base_image: str | None,
-    source: Path | None,
-    sysroot: Path | None,
-    ca_cert: Path | None,
-    stock: bool,
-    out: Path | None,
-    force: bool,
+    everything: bool,
+    package: bool,
+    in_place: bool,
+    sign: str | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Build libpcap with the zero-copy patches, check it, and install it where pypcapzc finds it.
 
     Takes the tools that `pip install 'pypcapzc[kit]'` brings, and no compiler of the system.
     """
     # Here, and not above: it is needed by this command only.
+    from ..kit.failures import PinError, UnknownTargetError
+
+    if everything and targets:
+        raise click.UsageError("--all builds every target: leave --target out")
+    if (in_place or sign) and not package:
+        raise click.UsageError(f"{'--in-place' if in_place else '--sign'} goes with --package")
+    if package and settings["stock"]:
+        raise click.UsageError("a library without patches is for comparison and is not packed")
+    try:
+        rows = _everything(settings) if everything else _these(targets, settings)
+        packages = _packed(rows, settings["out"], in_place, sign) if package else None
+    except (UnknownTargetError, PinError) as error:
+        raise click.UsageError(str(error)) from error
+    if as_json:
+        made = {} if packages is None else {"packages": [str(path) for path in packages]}
+        click.echo(json.dumps({"results": rows, **made}, indent=2))
+    else:
+        if not everything:
+            _show(rows)
+        for path in packages or ():
+            click.echo(str(path))
+    if everything and any("error" in row for row in rows):
+        raise click.exceptions.Exit(Exit.NO)
+
+
+def _these(targets: tuple[str, ...], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Build the targets that were named, one after the other."""
     from ..kit import driver
-    from ..kit.failures import BuildError, PinError, UnknownTargetError
+    from ..kit.failures import BuildError
     from ..kit.targets import HOST, parse
 
     chosen = tuple(dict.fromkeys(targets)) or (HOST,)
-    results = []
-    try:
-        for target in chosen:
-            parse(target)
-        for target in chosen:
-            request = driver.Request(
-                target,
-                version or driver.DEFAULT_LIBPCAP,
-                stock,
-                engine,
-                source,
-                out,
-                force,
-                sysroot=sysroot,
-                base_image=base_image,
-                ca_cert=ca_cert,
-            )
-            with _progress(target) as report:
-                results.append(driver.build(request, report))
-    except (UnknownTargetError, PinError) as error:
-        raise click.UsageError(str(error)) from error
-    except BuildError as error:
-        _show_tail(error.tail)
-        raise
-    if as_json:
-        click.echo(json.dumps({"results": [result.as_dict() for result in results]}, indent=2))
-    else:
-        _show(results)
+    for target in chosen:
+        parse(target)
+    rows = []
+    for target in chosen:
+        known = {name: value for name, value in settings.items() if value is not None}
+        request = driver.Request(target, **known)
+        with _progress(target) as report:
+            try:
+                rows.append(driver.build(request, report).as_dict())
+            except BuildError as error:
+                _show_tail(error.tail)
+                raise
+    return rows
+
+
+def _everything(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Build all targets; shows the table, on standard error as the rest of what tells of the progress."""
+    from ..kit.targets import HOST, NAMES
+    from . import everything
+
+    arguments: list[str] = []
+    for name, value in settings.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            arguments.append(option)
+        elif value is not None and value is not False:
+            arguments += [option, str(value)]
+    outcomes = everything.build_all([name for name in NAMES if name != HOST], arguments)
+    everything.show(outcomes)
+    return [outcome.as_dict() for outcome in outcomes]
+
+
+def _packed(rows: list[dict[str, Any]], out: Path | None, in_place: bool, key: str | None) -> list[Path]:
+    """Packages of what was built, and their checksums."""
+    from .. import paths
+    from ..kit import packages
+    from ..kit.packages import sums
+
+    folder = packages.folder_of(out, paths.data_dir())
+    made: dict[Path, None] = {}
+    for row in rows:
+        if "error" not in row:
+            result = Path(row["manifest"]).parent
+            made.update(dict.fromkeys(packages.make(result, folder, packages.Options(in_place))))
+    return [*made, *(sums.write(folder, key) if made else [])]
 
 
 @contextmanager
@@ -131,21 +182,19 @@ def _show_tail(lines: list[str]) -> None:
         click.echo(f"  | {one_line(line)}", err=True)
 
 
-def _show(results: list[Result]) -> None:
+def _show(results: list[dict[str, Any]]) -> None:
     for result in results:
         rows = Table.grid(padding=(0, 2))
         rows.add_column(style="bold")
         rows.add_column(overflow="fold")
-        what = f"libpcap {result.libpcap}, {'unpatched' if result.stock else 'patched'}, for {result.target}"
-        rows.add_row("built" if not result.cached else "cached", f"{what} ({result.seconds:.1f} s)")
-        rows.add_row("path", str(result.path))
-        rows.add_row("size", size(result.size))
-        rows.add_row("sha256", result.sha256)
-        rows.add_row("engine", f"{result.engine} ({result.sysroot})")
-        for check in result.checks:
+        patched = "unpatched" if result["stock"] else "patched"
+        what = f"libpcap {result['libpcap']}, {patched}, for {result['target']}"
+        rows.add_row("cached" if result["cached"] else "built", f"{what} ({result['seconds']:.1f} s)")
+        rows.add_row("path", result["path"])
+        rows.add_row("size", size(result["size"]))
+        rows.add_row("sha256", result["sha256"])
+        rows.add_row("engine", f"{result['engine']} ({result['sysroot']})")
+        for number, check in enumerate(result["checks"]):
             verdict = {True: "ok", False: "wrong", None: "-"}[check["passed"]]
-            rows.add_row(
-                "" if check is not result.checks[0] else "checks",
-                f"{verdict:<3} {check['name']}: {check['detail']}",
-            )
+            rows.add_row("" if number else "checks", f"{verdict:<3} {check['name']}: {check['detail']}")
         standard_output().print(rows)

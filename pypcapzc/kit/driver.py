@@ -15,7 +15,7 @@ from . import data, engines, install, manifest, patching, pins, recipe, sources,
 from .engines import Engine, Job, Options, Report
 from .failures import PatchError, room_in
 from .patching import Patch
-from .store import Store, Stored
+from .store import LICENSE, Store, Stored
 from .targets import HOST, Target
 from .trust import Trust
 
@@ -169,7 +169,7 @@ class _Run:
                 library=built,
                 checks=[check.as_dict() for check in checks],
             )
-            return self.store.save(key, built, made)
+            return self.store.save(key, built, made, work / recipe.SOURCES / LICENSE)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 

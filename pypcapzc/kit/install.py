@@ -14,6 +14,7 @@ from .. import paths
 from . import manifest as manifests
 from .recipe import SONAME
 from .sources import incoming
+from .store import LICENSE
 from .targets import HOST
 
 
@@ -37,6 +38,9 @@ def put(library: Path, manifest: Mapping[str, Any], folder: Path) -> Path:
     Each file appears in one step: a process that has the old library open keeps the old one.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (license_ := library.with_name(LICENSE)).is_file():
+        with incoming(folder / LICENSE) as temporary:
+            shutil.copyfile(license_, temporary)
     with incoming(folder / SONAME) as temporary:
         shutil.copyfile(library, temporary)
     with incoming(folder / manifests.FILE) as temporary:

@@ -16,6 +16,8 @@ from typing import Any
 from . import manifest as manifests
 from .recipe import SONAME
 
+LICENSE = "LICENSE"
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -71,7 +73,7 @@ class Store:
         report("the cached build is damaged: building it again")
         return None
 
-    def save(self, key: str, library: bytes, manifest: Mapping[str, Any]) -> Stored:
+    def save(self, key: str, library: bytes, manifest: Mapping[str, Any], license_: Path) -> Stored:
         """Put a build in, whole or not at all; the lock is held."""
         builds = self.root / "builds"
         builds.mkdir(parents=True, exist_ok=True)
@@ -81,6 +83,8 @@ class Store:
             (temporary / SONAME).write_bytes(library)
             (temporary / SONAME).chmod(0o755)
             (temporary / manifests.FILE).write_text(manifests.dump(manifest))
+            if license_.is_file():  # libpcap's, which has to go where the library goes
+                shutil.copyfile(license_, temporary / LICENSE)
             shutil.rmtree(builds / key, ignore_errors=True)
             temporary.rename(builds / key)
         finally:

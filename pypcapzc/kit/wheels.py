@@ -73,16 +73,37 @@ def _right(wheel: Wheel, folder: Path) -> bool:
 
 def _download(wanted: Iterable[Wheel], folder: Path, trust: Trust) -> None:
     """With pip, which checks the hashes itself."""
-    if find_spec("pip") is None:
-        raise ToolError(f"pip is not installed in {sys.prefix}: `{sys.executable} -m ensurepip` brings it")
     requirements, tags = [], set()
     for wheel in wanted:
         requirements.append(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}")
         tags.update(wheel.file.removesuffix(".whl").rpartition("-")[2].split("."))
         (folder / wheel.file).unlink(missing_ok=True)  # a damaged one would be taken for the right one
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-input", "--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
-    for tag in sorted(tags):
+    _pip(["--require-hashes"], requirements, sorted(tags), folder, trust)
+
+
+def newest(name: str, version: str, processor: str, folder: Path, trust: Trust) -> Path:
+    """A wheel that is not pinned yet, in this folder, which is empty."""
+    cpu = {"amd64": "x86_64", "arm64": "aarch64"}[processor]
+    tags = [f"manylinux_2_{minor}_{cpu}" for minor in range(28, 4, -1)]
+    _pip([], [f"{name}=={version}"], [*tags, f"manylinux2014_{cpu}", f"manylinux2010_{cpu}"], folder, trust)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def _pip(more: list[str], requirements: list[str], tags: list[str], folder: Path, trust: Trust) -> None:
+    if find_spec("pip") is None:
+        raise ToolError(f"pip is not installed in {sys.prefix}: `{sys.executable} -m ensurepip` brings it")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]
+    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder), *more]
+    for tag in tags:
         command += ["--platform", tag]
     with trust.bundle() as bundle:
         command += ["--cert", str(bundle)] if bundle is not None else []

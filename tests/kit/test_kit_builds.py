@@ -29,7 +29,7 @@ Build = Callable[[Request], Result]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("home")
+    folder = kit.shared_home(tmp_path_factory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYPCAPZC_HOME", str(folder))
         yield folder

@@ -28,6 +28,12 @@ def absent(reason: str) -> None:
     pytest.skip(reason)
 
 
+def shared_home(factory: pytest.TempPathFactory) -> Path:
+    """A PYPCAPZC_HOME for this run of the tests: what one file's tests have built, another's need not."""
+    base = factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kit-home"
+
+
 PCAP_C = "".join(f"line {number}\n" for number in range(1, 41))
 
 
