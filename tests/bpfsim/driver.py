@@ -193,7 +193,7 @@ class Capture:
         self._tell("wakeup")
 
     def fork(self, stays: bool) -> None:
-        """A child closes its copy of the handle, and goes, or stays."""
+        """A child closes its copy of the handle and goes, or stays and does nothing."""
         if self.forks < MOST_FORKS:
             self.forks += stays
             self._tell(f"fork {stays:d}")

@@ -229,4 +229,41 @@ nothing_left(void)
 	    (unsigned long long)refuse, stats.ps_drop);
 }
 
+/*
+ * Has this call taken longer than it may?
+ */
+static int
+in_time(int64_t began, int timeout)
+{
+	int elapsed = (int)(now_ms() - began);
+
+	check(timeout < 0 || elapsed <= timeout + s.slack,
+	    "returned after %d ms, not %d", elapsed, timeout);
+	return (elapsed);
+}
+
+/*
+ * Not a number of packets or blocks; and does it have a reason?
+ */
+static int
+is_error(int status, int was_lent)
+{
+	if (status == PCAP_ERROR_BREAK) {
+		check(s.breaks > 0, "nobody has asked for a break");
+		s.breaks--;
+		return (1);
+	}
+	if (status == PCAP_ERROR_ZC_HELD) {
+		check(was_lent > 0, "nothing is lent");
+		return (1);
+	}
+	if (status < 0) {
+		check(s.gone && strstr(pcap_geterr(s.p), "disappeared") != NULL,
+		    "%d: %s", status, pcap_geterr(s.p));
+		nothing_left();
+		return (1);
+	}
+	return (0);
+}
+
 #endif /* ZCOPS_H */
