@@ -15,12 +15,13 @@ import pytest
 
 from lab import netns, traffic
 from pypcapzc import zerocopy
-from support import bpfsim, headers, kit
+from support import bpfsim, engine, headers, kit
 
 CAPABILITIES: dict[str, Callable[[], str | None]] = {
     "netns": cache(netns.why_not),
     "cc": headers.why_not,
     "kit": kit.why_not,
+    "docker": cache(engine.why_not),
     "bpfsim": bpfsim.why_not,
 }
 

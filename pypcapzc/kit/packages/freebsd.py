@@ -5,8 +5,9 @@ members are ``+COMPACT_MANIFEST`` and ``+MANIFEST``, in UCL, of which JSON is a 
 absolute names.  ``+MANIFEST`` has ``1$`` and the sha256 of each.
 
 The library stands beside the base system's (libpcap.so.8) and the port's (/usr/local/lib/libpcap.so.1), in a
-folder of its own that ldconfig is told of.  With ``in_place`` it is called libpcap.so.8 too, and libmap.conf(5)
-gives it to every program that asks for that name; removing the package gives them the base system's back.
+folder of its own that ldconfig is told of.  With ``in_place`` it is called libpcap.so.8 too, and
+libmap.conf(5) gives it to every program that asks for that name; removing the package gives them the base
+system's back.
 """
 
 from __future__ import annotations
