@@ -35,8 +35,8 @@ _ALL = sys.maxsize
 """No limit: as many packets as a block or batch has."""
 _UNPOLLABLE = 0.01
 """Seconds between two looks at a device that has no descriptor to wait for."""
-_FRUITLESS = 0.015
-"""Seconds until the next look where the descriptor was readable and there was nothing."""
+_UNREADABLE = 0.015
+"""The same where BPF's descriptor is readable and there is nothing to be had."""
 
 
 class Capture:
@@ -188,10 +188,11 @@ class Capture:
     def _patience(self, left: float | None, now: float, fruitless: bool) -> float | None:
         """Seconds to wait for the descriptor before looking again."""
         if self._fd < 0 or self._source.failing or self._source.held or fruitless:
-            limits = [_UNPOLLABLE if not fruitless else _FRUITLESS, left]
+            limits = [_UNPOLLABLE if self._source.pace is None else _UNREADABLE, left]
         else:
             pace = self._source.pace
-            limits = [self._required_timeout(), left, pace.patience(now) if pace is not None else None]
+            own = pace.patience(now) if pace is not None else None
+            limits = [left, own if own is not None else self._required_timeout()]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def _required_timeout(self) -> float | None:

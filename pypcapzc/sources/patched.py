@@ -33,8 +33,9 @@ class LentBlock(Lease):
 
     lent = True
 
-    def __init__(self, extension: Extension, pcap: Any, block: pcap_zc_block) -> None:
-        self._extension, self._pcap, self._block = extension, pcap, block
+    def __init__(self, extension: Extension, pcap: Any, block: pcap_zc_block, out: set[LentBlock]) -> None:
+        self._extension, self._pcap, self._block, self._out = extension, pcap, block, out
+        out.add(self)
         self._base, self._index = block.base, block.index
         self.nbytes, self.count = block.length, block.count
 
@@ -56,6 +57,7 @@ class LentBlock(Lease):
     def give_back(self) -> None:
         # Beside a running pcap_zc_next() and after pcap_close(): the library allows both.
         self._extension.pcap_zc_release(self._pcap, ctypes.byref(self._block))
+        self._out.discard(self)
 
 
 def _packets(data: bytes, index: bytes) -> list[tuple[int, bytes]]:
@@ -134,6 +136,7 @@ class PatchedSource(Source):
         with handle.borrow() as pcap:
             info = extension.info(pcap)
         self._block_size = info.block_size
+        self._out: set[LentBlock] = set()
         self.lent = MECHANISMS[info.mechanism] != "bpf_read"
         """Not where libpcap has one buffer, into which read(2) copies: a program that asks for the next block
         while a view of the last is alive, be it the variable of a loop, would wait for itself."""
@@ -145,8 +148,7 @@ class PatchedSource(Source):
 
     @property
     def held(self) -> int:
-        with self._handle.borrow() as pcap:
-            return int(self._extension.info(pcap).held)
+        return len(self._out)  # pcap_zc_info() would be an ioctl on BPF, which restarts the read timeout
 
     @property
     def at_hand(self) -> bool:
@@ -175,7 +177,7 @@ class PatchedSource(Source):
         block = pcap_zc_block()
         status = self._extension.pcap_zc_next(pcap, ctypes.byref(block), 0)
         if status == 1:
-            lease = LentBlock(self._extension, pcap, block)
+            lease = LentBlock(self._extension, pcap, block, self._out)
             return lease if self.lent else _copied(lease)
         if status == PCAP_ERROR_ZC_EOF:
             self.exhausted = True

@@ -17,6 +17,7 @@ import pypcapzc
 from lab import frames, traffic
 from lab.netns import Lab
 from pypcapzc import Block, BlockInUseError, BlockReleasedError
+from support import simulated
 
 pytestmark = pytest.mark.netns
 
@@ -28,6 +29,8 @@ BLOCK = 256 * KIB
 def _lending(patched: bool) -> None:
     if not patched:
         pytest.skip("needs the patched libpcap: `make test` runs this on one")
+    if not simulated.SHARING:
+        pytest.skip("net.bpf.zerocopy_enable is 0")
 
 
 @pytest.fixture
@@ -63,6 +66,7 @@ def _mapping_of(address: int) -> str:
     return ""
 
 
+@simulated.linux_only
 def test_the_bytes_are_the_rings_own(net: Lab, sender: traffic.Sender) -> None:
     with _open(net) as capture:
         sender.send(100)
@@ -91,6 +95,7 @@ def test_a_block_is_the_kernels_again_after_release(net: Lab, sender: traffic.Se
         assert capture._source.held == 0
 
 
+@simulated.linux_only
 def test_several_blocks_at_once_in_any_order_from_any_thread(net: Lab, sender: traffic.Sender) -> None:
     with _open(net) as capture:
         blocks = []
@@ -133,6 +138,7 @@ def test_views_of_data_and_of_headers_hold_a_block(net: Lab, sender: traffic.Sen
             assert capture._source.held == 0
 
 
+@simulated.linux_only
 def test_a_program_that_keeps_all_is_told_once_and_drops_are_counted(
     net: Lab, sender: traffic.Sender
 ) -> None:
@@ -247,6 +253,7 @@ def test_a_child_gives_nothing_back(net: Lab, sender: traffic.Sender) -> None:
         assert capture._source.held == 1
 
 
+@simulated.linux_only
 def test_as_the_copied_way_delivers(net: Lab) -> None:
     """The same traffic through both: stamps, bytes, lengths."""
     for options in ({}, {"snaplen": 64}, {"filter": "len > 500"}, {"snaplen": 96, "filter": "udp"}):

@@ -102,8 +102,9 @@ def test_packets_that_found_no_room_are_counted(net: Lab) -> None:
     found = cli.finish(process).json
     _check_account(found)
     assert found["received"] == len(sent) or simulated.ACTIVE  # there some are still under way to the device
-    assert found["dropped"] > 0
-    assert found["captured"] > 0
+    if not simulated.ACTIVE:  # there the simulated kernel was stopped with the program
+        assert found["dropped"] > 0
+        assert found["captured"] > 0
 
 
 @cli.needs_tcpdump

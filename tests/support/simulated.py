@@ -1,8 +1,8 @@
 """The simulated /dev/bpf under Python tests: those of FreeBSD, and the Linux ones on another system.
 
-With PYPCAPZC_LIBPCAP naming such a library, PYPCAPZC_PLATFORM=bpfsim and BPFSIM_OUTSIDE_POLLER=1, the tests of
-live captures run on it as they are: the interfaces of the simulated kernel have the names of the lab's devices,
-and their packets.
+With PYPCAPZC_LIBPCAP naming such a library, PYPCAPZC_PLATFORM=bpfsim and BPFSIM_OUTSIDE_POLLER=1, the tests
+of live captures run on it as they are: the interfaces of the simulated kernel have the names of the lab's
+devices, and their packets.
 """
 
 from __future__ import annotations
