@@ -73,6 +73,17 @@ cpu_ms(void)
 	    bpfsim_kernel_cpu_ns() / 1000000);
 }
 
+/*
+ * How long something may take that should take so many milliseconds: on a
+ * busy machine, and with sanitizers, much longer, unless BPFSIM_STRICT says
+ * that the machine has nothing else to do.
+ */
+static inline int64_t
+within(int64_t ms)
+{
+	return (getenv("BPFSIM_STRICT") != NULL ? ms : ms + 1500);
+}
+
 static inline void
 sleep_ms(int ms)
 {

@@ -53,9 +53,9 @@ quiet(void)
 	int n = dispatch(p, &seen);
 
 	check(n == 0, "returned %d: %s", n, pcap_geterr(p));
-	check(now_ms() - began >= 190 && now_ms() - began < 500,
+	check(now_ms() - began >= 190 && now_ms() - began < within(500),
 	    "after %d ms", (int)(now_ms() - began));
-	check(cpu_ms() - cpu < 20, "used %d ms of CPU", (int)(cpu_ms() - cpu));
+	check(cpu_ms() - cpu < 50, "used %d ms of CPU", (int)(cpu_ms() - cpu));
 	pcap_close(p);
 }
 
@@ -75,7 +75,7 @@ signals(void)
 	n = dispatch(p, &seen);
 	on_alarm(SIG_DFL, 20000, 0);
 	check(n == 0, "returned %d: %s", n, pcap_geterr(p));
-	check(now_ms() - began >= 290 && now_ms() - began < 600,
+	check(now_ms() - began >= 290 && now_ms() - began < within(600),
 	    "after %d ms", (int)(now_ms() - began));
 	pcap_close(p);
 }
@@ -83,7 +83,7 @@ signals(void)
 static void
 nonblock(void)
 {
-	struct options options = { .timeout = 200 };
+	struct options options = { .timeout = 5000 };
 	pcap_t *p = open_device(&options);
 	char errbuf[PCAP_ERRBUF_SIZE];
 	struct seen seen = { 0, 1, 0 };
@@ -99,7 +99,7 @@ nonblock(void)
 	check(n == 0, "dispatch returned %d", n);
 	n = pcap_next_ex(p, &h, &frame);
 	check(n == 0, "next_ex returned %d", n);
-	check(now_ms() - began < 100, "after %d ms", (int)(now_ms() - began));
+	check(now_ms() - began < within(100), "after %d ms", (int)(now_ms() - began));
 	send_frames(3, 100);
 	check(dispatch(p, &seen) == 3, "%u frames", seen.count);
 	pcap_close(p);
@@ -154,7 +154,7 @@ select_wakes(void)
 	pthread_create(&thread, NULL, send_after_100_ms, &count);
 	n = bpfsim_poll(&fds, 1, 2500);
 	check(n == 1, "poll returned %d", n);
-	check(now_ms() - began < 500, "after %d ms", (int)(now_ms() - began));
+	check(now_ms() - began < within(500), "after %d ms", (int)(now_ms() - began));
 	check(dispatch(p, &seen) == 3, "%u frames", seen.count);
 	pthread_join(thread, NULL);
 	pcap_close(p);
@@ -202,7 +202,7 @@ breakloop(void)
 	pthread_create(&thread, NULL, break_after_200_ms, p);
 	n = dispatch(p, &seen);
 	check(n == PCAP_ERROR_BREAK, "returned %d", n);
-	check(now_ms() - began < 400, "after %d ms", (int)(now_ms() - began));
+	check(now_ms() - began < within(400), "after %d ms", (int)(now_ms() - began));
 	pthread_join(thread, NULL);
 
 	handle = p;
@@ -210,7 +210,7 @@ breakloop(void)
 	began = now_ms();
 	n = dispatch(p, &seen);
 	check(n == PCAP_ERROR_BREAK, "the signal: returned %d", n);
-	check(now_ms() - began < 400, "the signal: after %d ms",
+	check(now_ms() - began < within(400), "the signal: after %d ms",
 	    (int)(now_ms() - began));
 	on_alarm(SIG_DFL, 20000, 0);
 	pcap_close(p);
@@ -233,7 +233,7 @@ depart(void)
 	began = now_ms();
 	cpu = cpu_ms();
 	while ((n = dispatch(p, &seen)) >= 0)
-		check(now_ms() - began < 3000, "nothing is said");
+		check(now_ms() - began < within(3000), "nothing is said");
 	check(n == PCAP_ERROR && strcmp(pcap_geterr(p), "The interface disappeared") == 0,
 	    "%d: %s", n, pcap_geterr(p));
 	check(seen.count == 2, "%u frames before that", seen.count);
@@ -287,11 +287,11 @@ tail(void)
 	    "%u frames", tail.seen.count);
 	began = now_ms();
 	while (tail.seen.count < 5) {
-		check(now_ms() - began < 1000, "%u frames of 5 after a second",
+		check(now_ms() - began < within(1000), "%u frames of 5 after a second",
 		    tail.seen.count);
 		check(dispatch(p, &tail.seen) >= 0, "%s", pcap_geterr(p));
 	}
-	check(now_ms() - began < 250, "after %d ms", (int)(now_ms() - began));
+	check(now_ms() - began < within(250), "after %d ms", (int)(now_ms() - began));
 	send_frames(1, 100);
 	while (tail.seen.count < 6)
 		check(dispatch(p, &tail.seen) >= 0, "%s", pcap_geterr(p));
@@ -338,7 +338,7 @@ immediate(void)
 			bpfsim_poll(&fds, 1, 1000);
 			check(dispatch(p, &tail.seen) >= 0, "%s", pcap_geterr(p));
 		}
-		check(now_ms() - began < 60, "one came after %d ms",
+		check(now_ms() - began < within(60), "one came after %d ms",
 		    (int)(now_ms() - began));
 	}
 	pcap_close(p);
@@ -368,7 +368,7 @@ overload(void)
 		before = seen.count;
 		began = now_ms();
 		while (seen.count < before + (uint32_t)few) {
-			check(now_ms() - began < 1000, "round %d: %u of %d came",
+			check(now_ms() - began < within(1000), "round %d: %u of %d came",
 			    round, seen.count - before, few);
 			check(dispatch(p, &seen) >= 0, "%s", pcap_geterr(p));
 		}
@@ -406,7 +406,7 @@ fork_with_child(void)
 	for (round = 0; round < 20; round++) {
 		send_frames(20, 200);
 		while (seen.count < 20U * (round + 1)) {
-			check(now_ms() - began < 5000, "%u frames of %d",
+			check(now_ms() - began < within(5000), "%u frames of %d",
 			    seen.count, 20 * (round + 1));
 			check(dispatch(p, &seen) >= 0, "%s", pcap_geterr(p));
 		}
@@ -445,7 +445,7 @@ sandbox(void)
 	check(cpu_ms() - cpu < 100, "used %d ms of CPU", (int)(cpu_ms() - cpu));
 	send_frames(1, 100);
 	while (tail.seen.count < 6) {
-		check(now_ms() - began < 2000, "%u frames", tail.seen.count);
+		check(now_ms() - began < within(2000), "%u frames", tail.seen.count);
 		check(dispatch(p, &tail.seen) >= 0, "%s", pcap_geterr(p));
 	}
 	check(tail.seen.missing == 0, "%u are missing", tail.seen.missing);
