@@ -228,6 +228,20 @@ take_and_send(u_char *user, const struct pcap_pkthdr *h, const u_char *frame)
 	}
 }
 
+/*
+ * The next packets, however long it takes.
+ */
+static inline int
+dispatch_some(pcap_t *p, int most, pcap_handler callback, void *user)
+{
+	int n;
+
+	do {
+		n = pcap_dispatch(p, most, callback, user);
+	} while (n == 0);
+	return (n);
+}
+
 static inline int
 run_case(const struct test_case *cases, int argc, char **argv)
 {

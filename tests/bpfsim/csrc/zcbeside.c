@@ -193,7 +193,7 @@ filter(void)
 
 	for (round = 0; round < 6; round++) {
 		send_frames(3, 100);
-		check(next(p, &lent, 1000) == 1 && lent.count == 3,
+		check(next(p, &lent, 5000) == 1 && lent.count == 3,
 		    "%u packets", lent.count);
 		send_frames(4, 100);
 		send_frames(4, 200);
@@ -240,7 +240,7 @@ refused(void)
 	set_filter(p, "less 500");
 	send_frames(4, 100);
 	send_frames(4, 600);
-	check(next(p, &block, 1000) == 1 && block.count == 4 &&
+	check(next(p, &block, 5000) == 1 && block.count == 4 &&
 	    block.index[0].wirelen == 100, "%u came", block.count);
 	release(p, &block);
 	pcap_close(p);
@@ -263,9 +263,9 @@ calls(void)
 	for (i = 0; i < 10; i++) {
 		send_frames(15, 500);
 		bpfsim_reset_counts();
-		check(next(p, &block, 1000) == 1, "no first block");
+		check(next(p, &block, 5000) == 1, "no first block");
 		release(p, &block);
-		check(next(p, &block, 1000) == 1, "no second block");
+		check(next(p, &block, 5000) == 1, "no second block");
 		made = bpfsim_count("all", 0);
 		check(made == 0, "%lld calls for full ones", (long long)made);
 		release(p, &block);

@@ -283,7 +283,7 @@ tail(void)
 	int64_t began;
 
 	send_frames(3, 100);
-	check(pcap_dispatch(p, -1, take_and_send, (u_char *)&tail) == 3,
+	check(dispatch_some(p, -1, take_and_send, &tail) == 3,
 	    "%u frames", tail.seen.count);
 	began = now_ms();
 	while (tail.seen.count < 5) {
@@ -316,7 +316,7 @@ immediate(void)
 
 	check(pcap_setnonblock(p, 1, errbuf) == 0, "%s", errbuf);
 	send_frames(3, 100);
-	check(pcap_dispatch(p, -1, take_and_send, (u_char *)&tail) == 3,
+	check(dispatch_some(p, -1, take_and_send, &tail) == 3,
 	    "%u frames", tail.seen.count);
 	began = now_ms();
 	cpu = cpu_ms();
@@ -436,7 +436,7 @@ sandbox(void)
 	    bpfsim_fail(BIOCIMMEDIATE, ENOTCAPABLE, -1) == 0 &&
 	    bpfsim_fail(BIOCSRTIMEOUT, ENOTCAPABLE, -1) == 0, "fail");
 	send_frames(3, 100);
-	check(pcap_dispatch(p, -1, take_and_send, (u_char *)&tail) == 3,
+	check(dispatch_some(p, -1, take_and_send, &tail) == 3,
 	    "%u frames", tail.seen.count);
 	began = now_ms();
 	cpu = cpu_ms();

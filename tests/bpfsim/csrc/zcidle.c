@@ -32,7 +32,7 @@ idle(const struct options *options, int poll_first, int stranded)
 	check(pcap_setnonblock(p, stranded || poll_first, errbuf) == 0, "%s", errbuf);
 	if (stranded) {
 		send_frames(3, 100);
-		check(pcap_dispatch(p, -1, take_and_send, (u_char *)&tail) == 3,
+		check(dispatch_some(p, -1, take_and_send, &tail) == 3,
 		    "%u frames", tail.seen.count);
 		check(pcap_setnonblock(p, poll_first, errbuf) == 0, "%s", errbuf);
 	}

@@ -95,8 +95,8 @@ held(void)
 		 * Seven fit into each, and the last one into neither.
 		 */
 		send_frames(15, 500);
-		check(next(p, &blocks[0], 1000) == 1, "no first block");
-		check(next(p, &blocks[1], 1000) == 1, "no second block");
+		check(next(p, &blocks[0], 5000) == 1, "no first block");
+		check(next(p, &blocks[1], 5000) == 1, "no second block");
 		began = now_ms();
 		check(pcap_zc_next(p, &none, 1000) == PCAP_ERROR_ZC_HELD, "%s",
 		    pcap_geterr(p));
@@ -131,11 +131,11 @@ burst(void)
 	int i;
 
 	send_frames(3, 200);
-	check(next(p, &first, 1000) == 1, "no block");
+	check(next(p, &first, 5000) == 1, "no block");
 	for (i = 1; i <= 5; i++) {
 		send_frames(10, 200);
 		began = now_ms();
-		check(next(p, &second, 1000) == 1, "burst %d is stranded", i);
+		check(next(p, &second, 5000) == 1, "burst %d is stranded", i);
 		check(now_ms() - began < within(130), "burst %d came after %d ms", i,
 		    (int)(now_ms() - began));
 		if (i == 1)
@@ -157,7 +157,7 @@ burst(void)
 	 * The buffer itself, from where we've got to.
 	 */
 	send_frames(4, 200);
-	check(next(p, &first, 1000) == 1, "no block");
+	check(next(p, &first, 5000) == 1, "no block");
 	see_block(&seen, &first);
 	check(first.count == 4 && seen.missing == 0, "%u, %u missing",
 	    first.count, seen.missing);
@@ -201,13 +201,13 @@ tail(void)
 
 	for (i = 0; i < 10; i++) {
 		send_frames(3, 100);
-		check(next(p, &block, 1000) == 1, "no block");
+		check(next(p, &block, 5000) == 1, "no block");
 		see_block(&seen, &block);
 		send_frames(2, 100);
 		release(p, &block);
 		began = now_ms();
 		while (seen.count < 5U * (i + 1)) {
-			check(next(p, &block, 1000) == 1, "%u frames of %d",
+			check(next(p, &block, 5000) == 1, "%u frames of %d",
 			    seen.count, 5 * (i + 1));
 			see_block(&seen, &block);
 			release(p, &block);
@@ -233,7 +233,7 @@ close_early(void)
 
 	send_frames(read_mode() ? 7 : 15, 500);
 	for (i = 0; i < n; i++)
-		check(next(p, &blocks[i], 1000) == 1, "no block");
+		check(next(p, &blocks[i], 5000) == 1, "no block");
 	check(bpfsim_promiscuous(DEVICE) == 0, "it's promiscuous");
 	pcap_close(p);
 	check(bpfsim_open_descriptors() == 0, "a descriptor is open");
@@ -259,11 +259,9 @@ mix(void)
 
 	for (i = 1; i <= 10; i++) {
 		send_frames(10, 100);
-		do {
-			n = pcap_dispatch(p, 4, take, (u_char *)&seen);
-		} while (n == 0);
+		n = dispatch_some(p, 4, take, &seen);
 		check(n == 4, "%d: %s", n, pcap_geterr(p));
-		check(next(p, &block, 1000) == 1 && block.count == 6,
+		check(next(p, &block, 5000) == 1 && block.count == 6,
 		    "%u packets", block.count);
 		see_block(&seen, &block);
 		release(p, &block);
