@@ -24,7 +24,7 @@ from pypcapzc.cli.terminal import packet_line, progress, size
 
 from . import frames, netns, savefiles, traffic
 
-RATE_LENT = 100_000
+RATE_LENT = 40_000
 RATE_COPIED = 50_000
 SECONDS = 4
 LOOPBACK_RATE = 20_000
@@ -59,7 +59,7 @@ class Seen:
 
 def _capture(device: str, sender: list[str], expected: int, filter_: str | None, check: bool) -> None:
     """Start the sender in another process, capture what it sends, and say what came of it."""
-    with pypcapzc.open_live(device, buffer_size=128 << 20, filter=filter_) as capture:
+    with pypcapzc.open_live(device, buffer_size=256 << 20, filter=filter_) as capture:
         console.print(f"capturing on {device}: {capture.zero_copy.reason}\n", soft_wrap=True)
         seen = Seen()
         process = traffic.start(*sender)
