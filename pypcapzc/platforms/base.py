@@ -122,6 +122,10 @@ class Platform(ABC):
         """Let the kernel take no more packets on this descriptor and keep those it has; False: cannot."""
         return False
 
+    def hangs_unpatched(self, fd: int) -> str | None:
+        """Why an unpatched libpcap cannot be used on this open capture's descriptor, with what to do."""
+        return None
+
     def remedy(self, complaint: str) -> str | None:
         """What to do about a message of pcap_activate(), where the system knows."""
         return None

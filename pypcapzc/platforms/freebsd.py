@@ -291,6 +291,16 @@ class FreeBSD(BPF):
             (f"sysctl {name}={asked}", f"echo {name}={asked} >> /etc/sysctl.conf   # for good"),
         )
 
+    def hangs_unpatched(self, fd: int) -> str | None:
+        # pcap_read_bpf() starts all over again where no buffer is handed over: in 1.10.6 as in 1.11.
+        if self._get(fd, BIOCGETBUFMODE) != BPF_BUFMODE_ZBUF:
+            return None
+        return (
+            "it would use zero-copy BPF, and an unpatched one does not return from a read until packets "
+            "come; sysctl net.bpf.zerocopy_enable=0 lets it capture without, and `pypcapzc build` makes one "
+            "that is right"
+        )
+
     def stop_inflow(self, fd: int) -> bool:
         # BIOCSETFNR keeps what was captured, and the counters, which BIOCSETF does not.
         reject = ctypes.create_string_buffer(b"\x06\0\0\0\0\0\0\0", 8)  # one instruction: ret #0

@@ -84,6 +84,10 @@ def open_device(
     try:
         with handle.borrow() as pcap:
             scale = _nanoseconds_per_unit(c, pcap)
+            if extension is None and (fd := c.pcap_get_selectable_fd(pcap)) >= 0:
+                hangs = platforms.current().hangs_unpatched(fd)
+                if hangs is not None:
+                    raise PcapError(f"{device}: {c.path} cannot be used: {hangs}")
             lends = extension is not None and options.mode != "buffered" and extension.info(pcap).lent
         if extension is not None and lends:
             return handle, PatchedSource(handle, extension, linger=linger, live=True, pace=pace)

@@ -126,6 +126,28 @@ def test_a_kernel_that_refuses_the_buffers(sim: Simulator, error: int) -> None:
     assert sim.open_descriptors() == 0
 
 
+def test_an_unpatched_library_that_would_never_return(unpatched: Callable[[str], Path]) -> None:
+    with simulated.loaded(unpatched("plain")) as simulator:
+        simulator.add_interface("em0")
+        simulator.set_sysctl("net.bpf.zerocopy_enable", 1)
+        message = _refused(PcapError)
+        assert "sysctl net.bpf.zerocopy_enable=0" in message
+        assert "pypcapzc build" in message
+        assert simulator.open_descriptors() == 0
+        simulator.set_sysctl("net.bpf.zerocopy_enable", 0)  # as the message says
+        with _open() as capture:
+            assert capture.next_block(0.1) is None
+            simulator.send("em0", bytes(60))
+            assert len(capture.next_block(1) or ()) == 1
+            used = capture.zero_copy
+            assert (used.lent, used.mechanism) == (False, "none")
+            assert "not patched" in used.reason
+            assert any("pypcapzc build" in fix for fix in used.fixes)
+            capture.set_filter("udp")  # which sets the counters of an unpatched one to 0
+            simulator.send("em0", bytes(60))
+            assert capture.stats().received == 2
+
+
 def test_buffers_over_the_maximum_are_cut_and_said(sim: Simulator) -> None:
     for value in (2**31 - 1, 1 << 30):
         with _open(buffer_size=value) as capture:
