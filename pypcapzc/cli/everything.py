@@ -112,10 +112,11 @@ def _follow(process: subprocess.Popen[str], outcome: Outcome) -> None:
     began = time.monotonic()
     assert process.stderr is not None
     assert process.stdout is not None
-    for line in process.stderr:
-        outcome.lines.append(line.rstrip("\n"))
-        click.echo(line.rstrip("\n"), err=True)
-    output = process.stdout.read()
+    with process.stderr, process.stdout:
+        for line in process.stderr:
+            outcome.lines.append(line.rstrip("\n"))
+            click.echo(line.rstrip("\n"), err=True)
+        output = process.stdout.read()
     outcome.seconds = time.monotonic() - began
     if process.wait() == 0:
         (outcome.result,) = json.loads(output)["results"]
@@ -124,11 +125,12 @@ def _follow(process: subprocess.Popen[str], outcome: Outcome) -> None:
 def _stopped(running: dict[subprocess.Popen[str], threading.Thread]) -> None:
     for process in running:
         process.send_signal(signal.SIGINT)
-    for process in running:
+    for process, thread in running.items():
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+        thread.join(5)
 
 
 def show(outcomes: Sequence[Outcome]) -> None:

@@ -96,7 +96,7 @@ class _Run:
         self.target: Target = sysroots.resolve(parsed, request.sysroot, self.trust, report)
         self.options = request.options()
         self.patches = request.patches or data.patches_dir()
-        self.pin = pins.pin_of(self.patches, request.libpcap)
+        self.pin = pins.pin_of(self.patches, request.libpcap, tree_will_do=True)
         self.series: Sequence[Patch] = self._series()
         self.candidates = engines.candidates(request.engine, self.options)
         self.store = Store(paths.cache_dir() / "kit")
@@ -151,6 +151,7 @@ class _Run:
             if self.series:
                 self.report(f"applying {len(self.series)} patches")
             applied = patching.apply(self.series, work / recipe.SOURCES, source.version)
+            sources.bootstrap(work / recipe.SOURCES)
             log.write_bytes(b"")
             built = engine.build(Job(self.target, source.version, work, log, self.report)).read_bytes()
             self.report("checking")

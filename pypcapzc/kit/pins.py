@@ -65,8 +65,11 @@ def read(patches: Path) -> dict[str, Mapping[str, Any]]:
     return versions
 
 
-def pin_of(patches: Path, version: str) -> Pin:
-    """The pin of a version, with at least one hash."""
+def pin_of(patches: Path, version: str, *, tree_will_do: bool = False) -> Pin:
+    """The pin of a version, with at least one hash.
+
+    ``tree_will_do``: it may have none; then there is no tarball to be verified, but a tree of the user's.
+    """
     tables = read(patches)
     if version not in tables:
         known = ", ".join(sorted(tables)) or "none"
@@ -75,7 +78,7 @@ def pin_of(patches: Path, version: str) -> Pin:
         )
     listed = [_tarball(table, version) for table in tables[version].get("tarballs", [])]
     pin = Pin(version, tuple(tarball for tarball in listed if tarball.sha256))
-    if not pin.tarballs:
+    if not pin.tarballs and not tree_will_do:
         raise PinError(
             f"the pin of libpcap {version} in {patches / FILE} is empty: nobody has read its sha256 yet; "
             f"fill it in from a tarball whose signature you have checked"

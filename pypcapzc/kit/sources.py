@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import subprocess
 import tarfile
 import tempfile
 import urllib.request
@@ -33,6 +34,7 @@ class Source:
     """Sources at hand: a tarball, or a tree of the user's own."""
 
     version: str
+    """What its VERSION says: the pin's, or that with ``-PRE-GIT`` behind it."""
     path: Path
     sha256: str
     """Of the tarball; of names and contents of all files for a tree."""
@@ -66,6 +68,8 @@ def find(
         return _given(pin, given, keys)
     if found := _in_folder_of_user(pin, keys) or _cached(pin, cache, keys):
         return found
+    if not pin.tarballs:
+        raise SourceError(_empty(pin))
     reasons: list[str] = []
     cache.mkdir(parents=True, exist_ok=True)
     trust = trust or Trust()
@@ -101,10 +105,20 @@ def _given(pin: Pin, path: Path, keys: Path | None) -> Source:
 
 def _verified(pin: Pin, path: Path, origin: str, keys: Path | None) -> Source:
     """The tarball, if its hash is pinned and its signature, where there is one to check, is good."""
+    if not pin.tarballs:
+        raise SourceError(f"{path} is not taken: {_empty(pin)}")
     sha256 = sha256_of(path)
     if sha256 not in pin.hashes():
         raise SourceError(_mismatch(pin, path, sha256))
     return Source(pin.version, path, sha256, origin, True, signatures.check(path, keys))
+
+
+def _empty(pin: Pin) -> str:
+    return (
+        f"the pin of libpcap {pin.version} is empty: nobody has read the sha256 of its tarball yet. Give a "
+        f"tree (upstream's repository at libpcap-{pin.version}) with --source, or put it into a folder that "
+        f"{VARIABLE} names"
+    )
 
 
 def _mismatch(pin: Pin, path: Path, sha256: str) -> str:
@@ -147,7 +161,7 @@ def _in_folder_of_user(pin: Pin, keys: Path | None) -> Source | None:
     for path in tarballs:
         if sha256_of(path) in pin.hashes():
             return _verified(pin, path, VARIABLE, keys)
-    trees = [path for path in sorted(folder.iterdir()) if _version_of_tree(path) == pin.version]
+    trees = [path for path in sorted(folder.iterdir()) if _is(_version_of_tree(path), pin.version)]
     if trees:
         return _tree(pin, trees[0], VARIABLE)
     for path in tarballs:
@@ -159,20 +173,25 @@ def _in_folder_of_user(pin: Pin, keys: Path | None) -> Source | None:
 
 def _version_of_tree(path: Path) -> str | None:
     try:
-        return (path / "VERSION").read_text().strip() if (path / "configure").is_file() else None
+        return (path / "VERSION").read_text().strip() if (path / "configure.ac").is_file() else None
     except OSError:
         return None
+
+
+def _is(found: str | None, version: str) -> bool:
+    """Whether a tree is of that version, or of the repository on its way there."""
+    return found in (version, f"{version}-PRE-GIT")
 
 
 def _tree(pin: Pin, path: Path, origin: str) -> Source:
     version = _version_of_tree(path)
     if version is None:
-        raise SourceError(f"{path} is no libpcap tree with a configure script; run ./autogen.sh in it first")
-    if version != pin.version:
+        raise SourceError(f"{path} is no libpcap tree: VERSION and configure.ac are not there")
+    if not _is(version, pin.version):
         raise SourceError(
             f"{path} is libpcap {version}, not {pin.version}: choose it with --libpcap {version}"
         )
-    return Source(pin.version, path, _sha256_of_tree(path), origin, False, "none: a tree")
+    return Source(version, path, _sha256_of_tree(path), origin, False, "none: a tree")
 
 
 def _sha256_of_tree(path: Path) -> str:
@@ -272,6 +291,26 @@ def unpack(source: Source, tree: Path) -> None:
         raise SourceError(
             f"{source.path} is pinned as libpcap {source.version} but contains {version}: correct the pin"
         )
+
+
+def bootstrap(tree: Path) -> None:
+    """Have autoconf make the ``configure`` that upstream's repository, other than a tarball, lacks.
+
+    To be called when the patches are in: they change configure.ac.
+    """
+    if (tree / "configure").exists():
+        return
+    if (program := shutil.which("autoreconf")) is None:
+        raise SourceError(
+            "the tree has no configure script, and there is no autoreconf here to make it: install autoconf "
+            "(Debian: apt-get install autoconf), or run ./autogen.sh in the tree"
+        )
+    done = subprocess.run(
+        [program, "-f", "-i"], cwd=tree, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode or not (tree / "configure").exists():
+        raise SourceError(f"autoreconf makes no configure script of the tree: {done.stderr.strip()[-300:]}")
+    shutil.rmtree(tree / "autom4te.cache", ignore_errors=True)
 
 
 def _extract(path: Path, tree: Path) -> None:

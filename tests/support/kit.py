@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +34,47 @@ def shared_home(factory: pytest.TempPathFactory) -> Path:
     """A PYPCAPZC_HOME for this run of the tests: what one file's tests have built, another's need not."""
     base = factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kit-home"
+
+
+def base_system(folder: Path) -> Path:
+    """A base.txz as FreeBSD's is laid out, of what zig has: its headers, and the stubs that it links with."""
+    zig = toolchain.find().zig.path
+    root, cache = folder / "root", folder / "zig"
+    include, lib, usr = root / "usr" / "include", root / "lib", root / "usr" / "lib"
+    for made in (lib, usr):
+        made.mkdir(parents=True)
+    headers = zig.parent / "lib" / "libc" / "include"
+    shutil.copytree(headers / "generic-freebsd", include)
+    shutil.copytree(headers / "x86_64-freebsd-none", include, dirs_exist_ok=True)
+    (folder / "empty.c").write_text("")
+    # libc wants these of the program's start file.
+    (folder / "start.c").write_text("char *__progname, **environ; void _start(void) {}\n")
+
+    def cc(*arguments: str) -> None:
+        subprocess.run(
+            [str(zig), "cc", "-target", "x86_64-freebsd.14.0", *arguments],
+            cwd=folder,
+            env={"PATH": os.defpath, "ZIG_GLOBAL_CACHE_DIR": str(cache), "HOME": str(folder)},
+            check=True,
+            capture_output=True,
+        )
+
+    cc("-shared", "-o", "empty.so", "empty.c")
+    (stubs,) = {path.parent for path in cache.rglob("libc.so.7")}
+    for stub in stubs.glob("lib*.so.*"):
+        shutil.copyfile(stub, lib / stub.name)
+        (usr / stub.name.rpartition(".")[0]).symlink_to(f"../../lib/{stub.name}")
+    (usr / "libpthread.so").symlink_to("libthr.so")
+    for name in ("crti", "crtn", "crtbeginS", "crtendS", "crt1", "Scrt1", "crtbegin", "crtend"):
+        cc("-c", "-o", str(usr / f"{name}.o"), "start.c" if name.endswith("crt1") else "empty.c")
+    subprocess.run([str(zig), "ar", "rc", str(usr / "libc_nonshared.a"), str(usr / "crti.o")], check=True)
+    (usr / "libc.so").unlink()
+    (usr / "libc.so").write_text("/* as FreeBSD's */\nGROUP ( /lib/libc.so.7 /usr/lib/libc_nonshared.a )\n")
+    (root / "bin").mkdir()
+    (root / "bin" / "sh").write_text("not wanted")
+    with tarfile.open(folder / "base.txz", "w:xz", preset=0) as archive:
+        archive.add(root, ".")
+    return folder / "base.txz"
 
 
 PCAP_C = "".join(f"line {number}\n" for number in range(1, 41))
