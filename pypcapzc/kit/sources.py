@@ -173,9 +173,14 @@ def _in_folder_of_user(pin: Pin, keys: Path | None) -> Source | None:
 
 def _version_of_tree(path: Path) -> str | None:
     try:
-        return (path / "VERSION").read_text().strip() if (path / "configure.ac").is_file() else None
+        return (path / "VERSION").read_text().strip() if _has_configure(path) else None
     except OSError:
         return None
+
+
+def _has_configure(path: Path) -> bool:
+    """Or what it is made of: upstream's repository does not have the script."""
+    return (path / "configure").is_file() or (path / "configure.ac").is_file()
 
 
 def _is(found: str | None, version: str) -> bool:
@@ -186,7 +191,7 @@ def _is(found: str | None, version: str) -> bool:
 def _tree(pin: Pin, path: Path, origin: str) -> Source:
     version = _version_of_tree(path)
     if version is None:
-        raise SourceError(f"{path} is no libpcap tree: VERSION and configure.ac are not there")
+        raise SourceError(f"{path} is no libpcap tree: VERSION, or configure, is not there")
     if not _is(version, pin.version):
         raise SourceError(
             f"{path} is libpcap {version}, not {pin.version}: choose it with --libpcap {version}"

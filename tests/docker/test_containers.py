@@ -17,7 +17,7 @@ import pytest
 
 from pypcapzc import paths
 from pypcapzc.cli.outcome import Exit
-from pypcapzc.kit import driver, toolchain
+from pypcapzc.kit import artefacts, data, driver, engines, pins, targets, toolchain
 from pypcapzc.kit.driver import Request
 from pypcapzc.kit.engines import Job, Options, discovery, images, leftovers
 from pypcapzc.kit.failures import BuildError, ImageError, NoSpaceError
@@ -362,7 +362,7 @@ class TestTrouble:
             subprocess.run(["umount", "-R", str(where)], check=True)
 
     def test_a_compiler_that_fails(self, image: str, tmp_path: Path) -> None:
-        pin = driver.pins.pin_of(driver.data.patches_dir(), driver.DEFAULT_LIBPCAP)
+        pin = pins.pin_of(data.patches_dir(), driver.DEFAULT_LIBPCAP)
         broken = "--- a/missing/strlcat.c\n+++ b/missing/strlcat.c\n@@ -1,1 +1,2 @@\n+#error on purpose\n "
         broken += "/*\t$OpenBSD: strlcat.c,v 1.15 2015/03/02 21:41:08 millert Exp $\t*/\n"
         kit.patches(tmp_path / "p", driver.DEFAULT_LIBPCAP, pin.hashes()[0], {"1.patch": broken})

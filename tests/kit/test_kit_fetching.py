@@ -172,9 +172,10 @@ class TestRefresh:
         assert "cannot be reached" in changes[0].detail
         assert pins.read_text() == before
 
-    def test_the_file_of_this_package_stays_what_it_says(self) -> None:
+    def test_the_file_of_this_package_stays_what_it_says(self, tmp_path: Path) -> None:
         """Written and read back, nothing of it is lost."""
         real = Path(__file__).parents[2] / "docker" / "pins.toml"
         pins = artefacts.load(real)
-        again = "".join(refresh._tables(pins, ()))
-        assert artefacts.tomllib.loads(again) == pins
+        again = tmp_path / "again.toml"
+        again.write_text("".join(refresh._tables(pins, ())))
+        assert artefacts.load(again) == pins

@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -23,7 +24,7 @@ def why_not() -> str | None:
     return toolchain.why_not()
 
 
-def absent(reason: str) -> None:
+def absent(reason: str) -> NoReturn:
     """Skip, or fail where kit tests are required: for what only a try can tell."""
     if "kit" in {word.strip() for word in os.environ.get("PYPCAPZC_REQUIRE", "").split(",")}:
         pytest.fail(f"PYPCAPZC_REQUIRE names 'kit', but {reason}", pytrace=False)
