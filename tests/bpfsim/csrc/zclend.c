@@ -65,6 +65,26 @@ mode(void)
 	check(info_of(p).shared == 1, "%s", info_of(p).reason);
 	pcap_close(p);
 
+	/*
+	 * Kernels that take the mode, but not the buffers.
+	 */
+	check(bpfsim_fail(BIOCSETZBUF, ENOMEM, 1) == 0, "fail");
+	p = open_device(&options);
+	check(info_of(p).kernel_mode == 1 && info_of(p).lent == 1 &&
+	    strstr(info_of(p).reason, "BIOCSETZBUF") != NULL, "%s",
+	    info_of(p).reason);
+	send_frames(3, 100);
+	check(next(p, &block, 5000) == 1 && block.count == 3, "%u packets",
+	    block.count);
+	pcap_close(p);
+	release(p, &block);
+	check(bpfsim_fail(BIOCGETZMAX, ENOTTY, 1) == 0, "fail");
+	p = create(&options);
+	check(pcap_zc_set_mode(p, PCAP_ZC_MODE_REQUIRED) == 0, "mode");
+	check(pcap_activate(p) == PCAP_ERROR_ZC_NOTSUP &&
+	    strstr(pcap_geterr(p), "BIOCGETZMAX") != NULL, "%s", pcap_geterr(p));
+	pcap_close(p);
+
 	p = create(&options);
 	check(pcap_zc_set_mode(p, PCAP_ZC_MODE_BUFFERED) == 0, "mode");
 	check(pcap_activate(p) == 0, "%s", pcap_geterr(p));
@@ -220,6 +240,32 @@ tail(void)
 }
 
 /*
+ * A caller that won't wait as long as the kernel's timeout, and asks for the
+ * counters between two tries, which makes that start anew.
+ */
+static void
+shorter_than_the_timeout(void)
+{
+	struct options options = { .timeout = 10000 };
+	pcap_t *p = open_device(&options);
+	struct pcap_zc_block block;
+	struct pcap_stat stats;
+	uint32_t count = 0;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		send_frames(2, 100);
+		check(pcap_stats(p, &stats) == 0, "%s", pcap_geterr(p));
+		check(next(p, &block, i * 20) == 1, "nothing in %d ms", i * 20);
+		count += block.count;
+		release(p, &block);
+		check(next(p, &block, i * 20) == 0, "there's more");
+	}
+	check(count == 6, "%u packets", count);
+	pcap_close(p);
+}
+
+/*
  * Closed with blocks lent: nothing is captured any more, the blocks stay.
  */
 static void
@@ -277,6 +323,7 @@ static const struct test_case cases[] = {
 	{ "burst", burst },
 	{ "patient", burst_without_timeout },
 	{ "tail", tail },
+	{ "short", shorter_than_the_timeout },
 	{ "close", close_early },
 	{ "mix", mix },
 	{ NULL, NULL }

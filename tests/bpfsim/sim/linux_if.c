@@ -157,6 +157,16 @@ is_gone(const struct ifnet *ifp)
 	return (__real_ioctl(ifp->if_fd, SIOCGIFNAME, &ifr) < 0 && errno == ENODEV);
 }
 
+static int
+is_up(const struct ifnet *ifp)
+{
+	struct ifreq ifr;
+
+	memset(&ifr, 0, sizeof(ifr));
+	memcpy(ifr.ifr_name, ifp->if_linux, sizeof(ifr.ifr_name));
+	return (__real_ioctl(ifp->if_fd, SIOCGIFFLAGS, &ifr) == 0 && (ifr.ifr_flags & IFF_UP));
+}
+
 /*
  * All that has arrived, with sim_lock held: 0, or -1 if nothing more will
  * because the device has gone.
@@ -191,9 +201,14 @@ linux_receive(struct ifnet *ifp)
 			ifp->if_linux_down = 1;
 			continue;
 		}
-		if (n < 0)
-			return (ifp->if_linux_down && is_gone(ifp) ? -1 : 0);
-		ifp->if_linux_down = 0;
+		if (n < 0) {
+			if (!ifp->if_linux_down)
+				return (0);
+			if (is_gone(ifp))
+				return (-1);
+			ifp->if_linux_down = !is_up(ifp);
+			return (0);
+		}
 		if (!ifp->if_up ||
 		    (from.sll_pkttype == PACKET_OTHERHOST && ifp->if_pcount == 0))
 			continue;
