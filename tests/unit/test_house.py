@@ -23,6 +23,7 @@ ROWS = (
     "platforms",
     "zerocopy",
     "block waker handle filters counters",
+    "decode selection",
     "sources dumper",
     "capture savefile devices",
     "scapy compat kit cli",
