@@ -38,7 +38,7 @@ def block_of(packets: Sequence[bytes], *, snaplen: int = 1 << 20, gap: bytes = b
 def _tcp(draw: st.DrawFn) -> bytes:
     options: bytes = draw(st.integers(0, 10).flatmap(lambda n: st.binary(min_size=4 * n, max_size=4 * n)))
     offset_flags = (5 + len(options) // 4) << 12 | draw(st.integers(0, 0xFFF))
-    numbers = [draw(field) for field in (U16, U16, U32, U32)]
+    numbers: list[int] = [draw(field) for field in (U16, U16, U32, U32)]
     rest = [draw(U16) for _ in range(3)]
     header: bytes = struct.pack(">HHIIHHHH", *numbers, offset_flags, *rest)
     return header + options + draw(DATA)
@@ -73,9 +73,9 @@ def _with(number: int, body: st.SearchStrategy[bytes]) -> st.SearchStrategy[tupl
 
 
 _COMMON = [_with(6, _tcp()), _with(17, _udp()), _with(132, _sctp())]
-_OVER_IPV4 = st.one_of(*_COMMON, _with(1, _icmp([0, 3, 8, 11])), _OTHER)
+_OVER_IPV4: st.SearchStrategy[tuple[int, bytes]] = st.one_of(*_COMMON, _with(1, _icmp([0, 3, 8, 11])), _OTHER)
 # Not ESP (50) over IPv6: dpkt takes it for an extension header.
-_OVER_IPV6 = st.one_of(
+_OVER_IPV6: st.SearchStrategy[tuple[int, bytes]] = st.one_of(
     *_COMMON, _with(58, _icmp([1, 128, 129, 135])), _OTHER.filter(lambda pair: pair[0] != 50)
 )
 
@@ -118,7 +118,7 @@ def ipv6(draw: st.DrawFn) -> bytes:
         body = _extension(number, following, draw(st.integers(0, 2)), draw(st.binary(max_size=6))) + body
         following = number
     length = draw(st.sampled_from([len(body)] * 3 + [0]))
-    header = struct.pack(">IHBB", 0x60000000 | draw(U32) & 0xFFFFFFF, length, following, draw(U8))
+    header: bytes = struct.pack(">IHBB", 0x60000000 | draw(U32) & 0xFFFFFFF, length, following, draw(U8))
     return (
         header + draw(st.binary(min_size=16, max_size=16)) + draw(st.binary(min_size=16, max_size=16)) + body
     )
@@ -145,7 +145,7 @@ def ethernet(draw: st.DrawFn) -> bytes:
     """With up to two tags, and now and then with padding behind what it carries."""
     kind, body = draw(NETWORK)
     tags = draw(st.sampled_from([(), (), (0x8100,), (0x88A8,), (0x88A8, 0x8100), (0x8100, 0x8100)]))
-    header = draw(st.binary(min_size=12, max_size=12).filter(lambda raw: raw[:2] != b"\x01\x00"))
+    header: bytes = draw(st.binary(min_size=12, max_size=12).filter(lambda raw: raw[:2] != b"\x01\x00"))
     for tag in tags:
         header += struct.pack(">HH", tag, draw(U16))
     header += struct.pack(">H", kind)
