@@ -18,6 +18,7 @@ from lab import frames, traffic
 from lab.netns import Lab
 from pypcapzc import Block, BlockInUseError, BlockReleasedError
 from support import simulated
+from support.captures import until_received
 
 pytestmark = pytest.mark.netns
 
@@ -207,6 +208,7 @@ def test_parts_of_a_block(net: Lab, sender: traffic.Sender) -> None:
 def test_close_keeps_the_memory_and_stops_the_capture(net: Lab, sender: traffic.Sender) -> None:
     capture = _open(net)
     sender.send(20)
+    until_received(capture, 20)
     block = _next(capture)
     view, headers = block[7], block.headers
     number = os.readlink(f"/proc/self/fd/{capture.fileno()}")

@@ -14,7 +14,7 @@ from lab import frames, traffic
 from lab.netns import Lab
 from pypcapzc.errors import FilterError, PcapError
 from support import simulated
-from support.captures import accepted
+from support.captures import accepted, until_received
 from support.captures import numbers as _numbers
 from support.captures import opened as _open
 
@@ -104,6 +104,7 @@ def test_a_million_packets_by_iteration_while_they_are_sent(net: Lab) -> None:
 def test_a_small_ring_drops_and_says_how_many(net: Lab, sender: traffic.Sender) -> None:
     with _open(net, buffer_size=MIB) as capture:
         sender.send(100_000)
+        until_received(capture, 100_000)
         first = _numbers(capture)
         stats = capture.stats()
         assert stats.dropped > 0
@@ -367,6 +368,7 @@ def test_stopping_the_inflow_makes_an_exact_account(net: Lab) -> None:
         process = traffic.start("--device", net.send_device, "--count", "100000000")
     try:
         with _open(net, buffer_size=2 * MIB) as capture:
+            until_received(capture, 1)
             captured = 0
             for block in capture.blocks(0.5):
                 captured += len(block)

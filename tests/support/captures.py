@@ -47,3 +47,10 @@ def later(seconds: float, action: Callable[[], object]) -> list[float]:
 
     threading.Thread(target=run, daemon=True).start()
     return began
+
+
+def until_received(capture: pypcapzc.Capture, count: int) -> None:
+    """Wait until the kernel has so many packets: a simulated one gets those of a Linux device a little later."""
+    deadline = time.monotonic() + 10
+    while capture.stats().received < count and time.monotonic() < deadline:
+        time.sleep(0.005)
