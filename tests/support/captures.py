@@ -50,7 +50,7 @@ def later(seconds: float, action: Callable[[], object]) -> list[float]:
 
 
 def until_received(capture: pypcapzc.Capture, count: int) -> None:
-    """Wait until the kernel has so many packets: a simulated one gets those of a Linux device a little later."""
+    """Wait until the kernel has so many packets; a simulated one has those of a device a little later."""
     deadline = time.monotonic() + 10
     while capture.stats().received < count and time.monotonic() < deadline:
         time.sleep(0.005)
