@@ -17,7 +17,7 @@
 #include "zcops.h"
 
 static int
-next_block(int timeout)
+op_next(int timeout)
 {
 	int64_t began = now_ms();
 	int was_lent = lent_count();
@@ -32,11 +32,12 @@ next_block(int timeout)
 		return (status);
 	if (status == 0) {
 		/*
-		 * In read mode, and with a block lent, a partly filled buffer
-		 * is due when the timeout of the handle has passed.
+		 * With a block lent, what's in the other buffer is due when
+		 * the timeout of the handle has passed.  In read mode the
+		 * kernel's clock says so, which may be late.
 		 */
-		if (timeout >= s.timeout + 50 ? s.timeout != 0 || !read_mode() :
-		    was_lent == 0 && !read_mode())
+		if (!read_mode() && (was_lent == 0 ||
+		    timeout >= s.timeout + 50))
 			nothing_left();
 		return (0);
 	}
@@ -48,7 +49,7 @@ next_block(int timeout)
 }
 
 static int
-dispatch_some(int count)
+op_dispatch(int count)
 {
 	int64_t began = now_ms();
 	uint64_t before = s.delivered;
@@ -64,13 +65,13 @@ dispatch_some(int count)
 	check((uint64_t)status == s.delivered - before, "says %d, not %llu",
 	    status, (unsigned long long)(s.delivered - before));
 	s.partly = count > 0 && status == count;
-	if (status == 0 && was_lent == 0)
+	if (status == 0 && was_lent == 0 && (s.nonblock || !read_mode()))
 		nothing_left();
 	return (status);
 }
 
 static int
-next_ex(void)
+op_next_ex(void)
 {
 	int64_t began = now_ms();
 	int was_lent = lent_count();
@@ -91,14 +92,14 @@ next_ex(void)
 }
 
 static void
-give_back_block(struct pcap_zc_block *block)
+op_give_back(struct pcap_zc_block *block)
 {
 	look_at(block, 0);
 	check(pcap_zc_release(s.p, block) == 0, "%s", pcap_geterr(s.p));
 }
 
 static void *
-return_blocks(void *unused)
+op_return_thread(void *unused)
 {
 	struct returning one;
 
@@ -116,7 +117,7 @@ return_blocks(void *unused)
 		pthread_mutex_unlock(&q.lock);
 		if (one.delay_us > 0)
 			usleep((useconds_t)one.delay_us);
-		give_back_block(&one.block);
+		op_give_back(&one.block);
 		pthread_mutex_lock(&q.lock);
 		q.busy = 0;
 		pthread_cond_broadcast(&q.changed);
@@ -130,11 +131,11 @@ return_blocks(void *unused)
  * after that time.
  */
 static void
-release(int i, int delay_us)
+op_release(int i, int delay_us)
 {
 	check(i >= 0 && i < BLOCKS && s.blocks[i].used, "block %d isn't lent", i);
 	if (delay_us < 0)
-		give_back_block(&s.blocks[i].block);
+		op_give_back(&s.blocks[i].block);
 	else {
 		pthread_mutex_lock(&q.lock);
 		check(q.length < QUEUE, "the test gives back too many");
@@ -147,7 +148,7 @@ release(int i, int delay_us)
 }
 
 static void
-wait_for_returns(void)
+op_wait_for_returns(void)
 {
 	pthread_mutex_lock(&q.lock);
 	while (q.length != 0 || q.busy)
@@ -156,7 +157,7 @@ wait_for_returns(void)
 }
 
 static void
-send_segment(uint32_t count, int min, int max, uint32_t seed, int gap_us)
+op_send(uint32_t count, int min, int max, uint32_t seed, int gap_us)
 {
 	struct segment *segment;
 
@@ -180,7 +181,7 @@ send_segment(uint32_t count, int min, int max, uint32_t seed, int gap_us)
 }
 
 static void
-drain(void)
+op_drain(void)
 {
 	check(bpfsim_drain(60000) == 0, "%s", strerror(errno));
 	s.quiet = 1;
@@ -200,14 +201,14 @@ add_filter(int shortest, int longest)
  * Frames that are on their way are to arrive with the filter that we know of.
  */
 static void
-set_filter(int shortest, int longest)
+op_filter(int shortest, int longest)
 {
 	struct bpf_program program;
 	char text[100] = "";
 
 	if (s.gone)
 		return;
-	drain();
+	op_drain();
 	if (longest != ANY_LENGTH)
 		snprintf(text, sizeof(text), "len >= %d and len <= %d",
 		    shortest, longest);
@@ -221,7 +222,7 @@ set_filter(int shortest, int longest)
  * Somebody asks for a rotation behind the library's back.
  */
 static void
-rotate(void)
+op_rotate(void)
 {
 	uint64_t bz[3];
 
@@ -234,7 +235,7 @@ rotate(void)
  * A program's own poll() wakes up in time, if there's something to be had.
  */
 static int
-poll_outside(void)
+op_poll(void)
 {
 	const struct timeval *required = pcap_get_required_select_timeout(s.p);
 	struct pollfd fd = { pcap_get_selectable_fd(s.p), POLLIN, 0 };
@@ -255,14 +256,14 @@ poll_outside(void)
 }
 
 static void
-fork_child(int stays)
+op_fork(int stays)
 {
 	pid_t pid;
 
 	if (s.nchildren == CHILDREN)
 		return;
-	drain();
-	wait_for_returns();
+	op_drain();
+	op_wait_for_returns();
 	fflush(stdout);
 	pid = fork();
 	check(pid >= 0, "%s", strerror(errno));
@@ -280,11 +281,11 @@ fork_child(int stays)
 }
 
 static void
-depart(void)
+op_depart(void)
 {
 	if (s.gone)
 		return;
-	drain();
+	op_drain();
 	s.gone = 1;
 	check(bpfsim_remove_interface(DEVICE) == 0, "%s", strerror(errno));
 }
@@ -293,26 +294,35 @@ depart(void)
  * All blocks come back, and all that's there is read.
  */
 static void
-empty(void)
+op_empty(void)
 {
 	char errbuf[PCAP_ERRBUF_SIZE];
+	int nonblock = s.nonblock, nothing = 0;
 	int i, status;
 
-	drain();
+	op_drain();
 	for (;;) {
 		for (i = 0; i < BLOCKS; i++) {
 			if (s.blocks[i].used)
-				release(i, -1);
+				op_release(i, -1);
 		}
-		wait_for_returns();
-		if (s.timeout == 0 && read_mode()) {
+		op_wait_for_returns();
+		if (read_mode()) {
 			/*
-			 * Nobody else gets a partly filled buffer.
+			 * This way the kernel hands over a partly filled one
+			 * at once.  It's 0 too for one in which all packets
+			 * were filtered; there are no more than three.
 			 */
 			s.nonblock = 1;
 			pcap_setnonblock(s.p, 1, errbuf);
-			if ((status = dispatch_some(-1)) > 0)
+			status = op_dispatch(-1);
+			s.nonblock = nonblock;
+			pcap_setnonblock(s.p, nonblock, errbuf);
+			nothing = status == 0 ? nothing + 1 : 0;
+			if (status > 0 || status == PCAP_ERROR_BREAK ||
+			    (status == 0 && nothing < 4))
 				continue;
+			break;
 		} else
 			status = pcap_zc_next(s.p, &s.blocks[0].block,
 			    s.timeout + 60);
@@ -330,14 +340,14 @@ empty(void)
  * then is not dropped.
  */
 static void
-settle(void)
+op_settle(void)
 {
 	const struct filter *filter = &s.filters[s.filter_count - 1];
 	int length = filter->shortest > 60 ? filter->shortest : 60;
 	uint64_t before;
 	struct pcap_stat stats;
 
-	empty();
+	op_empty();
 	pass_over(s.sent + 1, 1, &s.lost_pass, &s.lost_refuse);
 	check(pcap_stats(s.p, &stats) == 0, "%s", pcap_geterr(s.p));
 	check(s.lost_pass <= stats.ps_drop &&
@@ -349,8 +359,8 @@ settle(void)
 	    stats.ps_recv);
 	if (!s.gone && length <= filter->longest) {
 		before = s.delivered;
-		send_segment(2, length, length, 1, 0);
-		empty();
+		op_send(2, length, length, 1, 0);
+		op_empty();
 		check(s.delivered == before + 2, "%llu of 2 came",
 		    (unsigned long long)(s.delivered - before));
 	}
@@ -362,12 +372,12 @@ settle(void)
  * With blocks lent, if some are: they stay as they are until they're back.
  */
 static void
-close_capture(void)
+op_close(void)
 {
 	int i;
 
-	drain();
-	wait_for_returns();
+	op_drain();
+	op_wait_for_returns();
 	pcap_close(s.p);
 	check(s.nchildren != 0 || bpfsim_open_descriptors() == 0,
 	    "a descriptor is open");
@@ -385,7 +395,7 @@ close_capture(void)
 }
 
 static void
-start(const int *v)
+op_start(const int *v)
 {
 	struct options options = { .timeout = v[0], .immediate = v[1],
 	    .buffer_size = v[2], .snaplen = 65535 };
@@ -413,25 +423,25 @@ obey(const char *what, const int *v, int *status)
 {
 	*status = 0;
 	if (strcmp(what, "open") == 0)
-		start(v);
+		op_start(v);
 	else if (strcmp(what, "send") == 0)
-		send_segment((uint32_t)v[0], v[1], v[2], (uint32_t)v[3], v[4]);
+		op_send((uint32_t)v[0], v[1], v[2], (uint32_t)v[3], v[4]);
 	else if (strcmp(what, "drain") == 0)
-		drain();
+		op_drain();
 	else if (strcmp(what, "next") == 0)
-		return ((*status = next_block(v[0])) == 1);
+		return ((*status = op_next(v[0])) == 1);
 	else if (strcmp(what, "dispatch") == 0)
-		*status = dispatch_some(v[0]);
+		*status = op_dispatch(v[0]);
 	else if (strcmp(what, "one") == 0)
-		*status = next_ex();
+		*status = op_next_ex();
 	else if (strcmp(what, "release") == 0)
-		release(v[0], v[1]);
+		op_release(v[0], v[1]);
 	else if (strcmp(what, "filter") == 0)
-		set_filter(v[0], v[1]);
+		op_filter(v[0], v[1]);
 	else if (strcmp(what, "rotate") == 0)
-		rotate();
+		op_rotate();
 	else if (strcmp(what, "poll") == 0)
-		*status = poll_outside();
+		*status = op_poll();
 	else if (strcmp(what, "break") == 0) {
 		s.breaks += 2;
 		pcap_breakloop(s.p);
@@ -439,14 +449,14 @@ obey(const char *what, const int *v, int *status)
 		s.breaks += 2;
 		check(pcap_zc_wakeup(s.p) == 0, "%s", pcap_geterr(s.p));
 	} else if (strcmp(what, "fork") == 0)
-		fork_child(v[0]);
+		op_fork(v[0]);
 	else if (strcmp(what, "depart") == 0)
-		depart();
+		op_depart();
 	else if (strcmp(what, "settle") == 0) {
-		settle();
+		op_settle();
 		return (1);
 	} else if (strcmp(what, "close") == 0)
-		close_capture();
+		op_close();
 	else
 		check(0, "what is \"%s\"?", what);
 	return (0);
@@ -462,7 +472,7 @@ main(void)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	s.slack = slack != NULL ? atoi(slack) : 5000;
-	pthread_create(&thread, NULL, return_blocks, NULL);
+	pthread_create(&thread, NULL, op_return_thread, NULL);
 	while (fgets(line, sizeof(line), stdin) != NULL) {
 		memset(v, 0, sizeof(v));
 		if (sscanf(line, "%19s %d %d %d %d %d", what, &v[0], &v[1],
