@@ -63,6 +63,7 @@ __all__ = [
     "MORE_FRAGMENTS",
     "PAYLOAD",
     "PORTS",
+    "RECORDS",
     "SCTP",
     "TCP",
     "TRANSPORTS",
@@ -74,14 +75,14 @@ __all__ = [
     "fields",
 ]
 
-_RECORD = np.dtype(list(zip(_INDEX_FIELDS, ("u8", "u4", "u4", "u4", "u4"), strict=True)))
-assert _RECORD.itemsize == RECORD.size
+RECORDS = np.dtype(list(zip(_INDEX_FIELDS, ("u8", "u4", "u4", "u4", "u4"), strict=True)))
+assert RECORDS.itemsize == RECORD.size
 
 
 def _spans(block: Block) -> tuple[Any, Any, Any]:
     """The block's bytes (not copied), and where its packets begin and end in them."""
     data = np.frombuffer(block.data, "u1") if block.nbytes else np.empty(0, "u1")
-    index = np.frombuffer(block.index, _RECORD)
+    index = np.frombuffer(block.index, RECORDS)
     start = index["offset"].astype("i8")
     return data, start, start + index["caplen"]
 

@@ -1,0 +1,115 @@
+"""The first packets of each flow."""
+
+from __future__ import annotations
+
+from ..decode.numeric import np
+from .conditions import Condition
+from .hashing import Array, Hash
+
+_WAYS = 8
+_SLOT = np.dtype([("a", "u8"), ("b", "u8"), ("seen", "u8"), ("packets", "u8")])
+
+
+class FlowHeads(Condition):
+    """The first ``packets`` packets of each flow, over all blocks that it is asked about.
+
+    A flow is what has the same IP version, protocol, addresses and ports, in both directions unless
+    ``directed``.  Where there are no ports (ICMP, later fragments) they count as 0; what is not IP belongs to
+    no flow and is not chosen.  Flows are told apart by hashes of 128 bits with keys of this process.
+
+    Memory is bounded: room for ``flows`` flows (rounded up to 8 times a power of two), 32 bytes each.  Each
+    flow has eight places where it may be; when all are taken, the flow of the eight that was asked about
+    least recently is forgotten (``forgotten`` counts these), and begins anew when it comes back.  "Recently"
+    is by calls, mostly blocks; of more than eight new flows of one call that share their places, the later
+    ones are forgotten at once.
+
+    Not for several threads at a time.
+    """
+
+    def __init__(self, packets: int, *, flows: int = 1 << 16, directed: bool = False) -> None:
+        if packets < 1 or flows < 1:
+            raise ValueError("packets and flows are at least 1")
+        self._packets, self._directed = packets, directed
+        rows = 1 << max(0, (-(-flows // _WAYS) - 1).bit_length())
+        self._slots = np.zeros((rows, _WAYS), _SLOT)
+        self._calls = 0
+        self._end = (Hash(), Hash())
+        self._flow = (Hash(), Hash())
+        self.forgotten = 0
+
+    @property
+    def capacity(self) -> int:
+        """For how many flows there is room."""
+        return self._slots.size
+
+    def mask(self, found: Array) -> Array:
+        chosen = np.zeros(found.size, bool)
+        places = np.flatnonzero(found["ip_version"])
+        if places.size:
+            self._calls += 1
+            keys = self._keys(found, places)
+            chosen[places] = self._count(keys)
+        return chosen
+
+    def _keys(self, found: Array, places: Array) -> Array:
+        """The flow of each packet, as two numbers."""
+        kind = found["ip_version"][places].astype("u8") << np.uint64(8) | found["protocol"][places]
+        ends = [[found[f"{side}_{part}"][places] for part in ("hi", "lo", "port")] for side in ("src", "dst")]
+        keys = np.empty(places.size, [("a", "u8"), ("b", "u8")])
+        for name, end, flow in zip("ab", self._end, self._flow, strict=True):
+            one, other = end(ends[0]), end(ends[1])
+            if not self._directed:
+                one, other = np.minimum(one, other), np.maximum(one, other)
+            keys[name] = flow([one, other, kind]) | np.uint64(1)  # 0 is a free place
+        return keys
+
+    def _count(self, keys: Array) -> Array:
+        """Which packets, in order, are among the first of their flow; their flows are remembered."""
+        order = np.lexsort((keys["b"], keys["a"]))
+        a, b = keys["a"][order], keys["b"][order]
+        fresh = np.ones(order.size, bool)
+        fresh[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+        begins = np.flatnonzero(fresh)
+        lengths = np.diff(begins, append=order.size)
+        before = self._look_up(a[begins], b[begins], lengths, order[begins])
+        rank = np.arange(order.size) - np.repeat(begins, lengths)
+        chosen = np.empty(order.size, bool)
+        chosen[order] = np.repeat(before, lengths) + rank < self._packets
+        return chosen
+
+    def _look_up(self, a: Array, b: Array, lengths: Array, first: Array) -> Array:
+        """How many packets each flow had before; ``lengths`` are added, and new flows entered.
+
+        ``first`` is where in this call a flow's first packet is: new flows are entered in that order.
+        """
+        slots = self._slots
+        row = (a >> np.uint64(8)).astype("i8") & (len(slots) - 1)
+        same = (slots["a"][row] == a[:, None]) & (slots["b"][row] == b[:, None])
+        known = np.flatnonzero(same.any(axis=1))
+        way = same[known].argmax(axis=1)
+        before = np.zeros(a.size, "i8")
+        at = row[known], way
+        before[known] = slots["packets"][at]
+        # A count stays at the limit, where it says all that matters.
+        slots["packets"][at] = np.minimum(before[known] + lengths[known], self._packets)
+        slots["seen"][at] = self._calls
+        new = np.flatnonzero(~same.any(axis=1))
+        if new.size:
+            new = new[np.argsort(first[new], kind="stable")]
+            self._enter(row[new], a[new], b[new], lengths[new])
+        return before
+
+    def _enter(self, row: Array, a: Array, b: Array, lengths: Array) -> None:
+        order = np.argsort(row, kind="stable")
+        row, a, b, lengths = row[order], a[order], b[order], lengths[order]
+        begins = np.flatnonzero(np.diff(row, prepend=-1))
+        turn = np.arange(row.size) - np.repeat(begins, np.diff(begins, append=row.size))
+        room = turn < _WAYS
+        self.forgotten += int(np.count_nonzero(~room))
+        row, turn = row[room], turn[room]
+        oldest = np.argsort(self._slots["seen"][row], axis=1, kind="stable")
+        at = row, oldest[np.arange(row.size), turn]
+        self.forgotten += int(np.count_nonzero(self._slots["a"][at]))
+        for name, values in (("a", a), ("b", b), ("packets", np.minimum(lengths, self._packets))):
+            self._slots[name][at] = values[room]
+        self._slots["seen"][at] = self._calls

@@ -1,0 +1,128 @@
+"""Taking chosen packets out of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .. import decode
+from ..block import RECORD, Block, Lease, exporter_type, rounded
+from ..decode.numeric import np
+from .hashing import Array
+
+_RECORD_HEADER = 16  # of a savefile: seconds, fraction, caplen, wirelen (pcap-savefile(5))
+_NANOSECONDS = np.uint64(1_000_000_000)
+
+
+def _windows(data: Array, size: int) -> Array:
+    """All runs of ``size`` bytes in ``data``, as numpy's void, which it moves as plain bytes."""
+    return np.ndarray((data.size - size + 1,), f"V{size}", data, 0, (1,))
+
+
+def move(source: Array, begin: Array, sizes: Array, target: Array, to: Array) -> None:
+    """Copy runs of bytes of any sizes with no step per run: by the binary digits of the sizes."""
+    left, done = sizes.astype("i8"), np.zeros(sizes.size, "i8")
+    for digit in range(int(left.max(initial=0)).bit_length()):
+        size = 1 << digit
+        some = np.flatnonzero(left & size)
+        if some.size:
+            _windows(target, size)[(to + done)[some]] = _windows(source, size)[(begin + done)[some]]
+            done[some] += size
+
+
+class Chosen(Lease):
+    """Some packets of a block, copied into memory of their own, as savefile records with nanoseconds."""
+
+    lent = False
+    savefile_unit = 1
+
+    def __init__(self, block: Block, indices: Array) -> None:
+        data, index = _parts(block)
+        index = index[_positions(indices, index.size)]
+        self.count = index.size
+        caplen = index["caplen"].astype("i8")
+        ends = np.cumsum(caplen + _RECORD_HEADER)
+        self.nbytes = int(ends[-1]) if self.count else 0
+        self._memory = bytearray(rounded(self.nbytes))
+        memory, to = np.frombuffer(self._memory, "u1"), ends - caplen
+        move(data, index["offset"].astype("i8"), caplen, memory, to)
+        headers = np.empty((self.count, 4), "u4")
+        headers[:, 0], headers[:, 1] = index["ts_ns"] // _NANOSECONDS, index["ts_ns"] % _NANOSECONDS
+        headers[:, 2], headers[:, 3] = caplen, index["wirelen"]
+        if self.count:
+            raw = headers.view(f"V{_RECORD_HEADER}").ravel()
+            _windows(memory, _RECORD_HEADER)[to - _RECORD_HEADER] = raw
+        index["offset"] = to
+        self._index = index.tobytes()
+
+    def export(self) -> Any:
+        return exporter_type(len(self._memory)).from_buffer(self._memory)
+
+    def index(self, keeper: Any) -> memoryview:
+        return memoryview(self._index)
+
+    def packets(self) -> Iterable[tuple[int, bytes]]:
+        data = bytes(self._memory)
+        return [
+            (ts_ns, data[offset : offset + caplen])
+            for ts_ns, offset, caplen, _, _ in RECORD.iter_unpack(self._index)
+        ]
+
+    def give_back(self) -> None:
+        """Nothing to do: the memory dies with its last user."""
+
+
+def _parts(block: Block) -> tuple[Array, Array]:
+    data = np.frombuffer(block.data, "u1") if block.nbytes else np.empty(0, "u1")
+    return data, np.frombuffer(block.index, decode.RECORDS)
+
+
+def _positions(indices: Any, count: int) -> Array:
+    """As positions in a block of ``count`` packets, whatever was given: a mask, or positions in any order."""
+    given = np.asarray(indices)
+    if given.dtype == bool:
+        if given.shape != (count,):
+            raise ValueError(f"a mask of shape {given.shape} for {count} packets")
+        return np.flatnonzero(given)
+    if given.size == 0:
+        return np.empty(0, "i8")
+    if given.dtype.kind not in "iu" or given.ndim != 1:
+        raise TypeError(f"positions are whole numbers in one dimension, not {given.dtype} in {given.ndim}")
+    if given.min() < 0 or given.max() >= count:
+        raise IndexError(f"positions {given.min()} to {given.max()} in a block of {count} packets")
+    return given.astype("i8")
+
+
+def take(block: Block, indices: Any) -> Block:
+    """The packets at ``indices`` (positions or a mask) as a block in memory of its own.
+
+    ``dumper.write(take(block, indices))`` writes them to a savefile with their times and wirelens.
+    """
+    return Block(Chosen(block, indices))
+
+
+def packets(block: Block, indices: Any) -> list[tuple[int, bytes]]:
+    """The packets at ``indices`` (positions or a mask) as (ts_ns, bytes), yours to keep."""
+    return list(Chosen(block, indices).packets())
+
+
+def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
+    """Copy the packets at ``indices`` (positions or a mask), one after the other, into a writable buffer.
+
+    ``buffer`` is any that has one: a bytearray, shared memory's ``buf``, a numpy array.  Gives the headers of
+    the packets copied, an array as ``block.headers`` with offsets into the buffer; where the buffer is full,
+    that is fewer than were asked for: go on with ``indices[len(headers):]``.  Nothing of block or buffer is
+    kept.
+    """
+    target = np.frombuffer(buffer, "u1")
+    if not target.flags.writeable:
+        raise TypeError("the buffer is read-only")
+    data, index = _parts(block)
+    index = index[_positions(indices, index.size)]
+    caplen = index["caplen"].astype("i8")
+    ends = np.cumsum(caplen)
+    count = int(np.searchsorted(ends, target.size, side="right"))
+    index, caplen, to = index[:count].copy(), caplen[:count], (ends - caplen)[:count]
+    move(data, index["offset"].astype("i8"), caplen, target, to)
+    index["offset"] = to
+    return index
