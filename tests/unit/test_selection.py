@@ -6,6 +6,7 @@ import random
 import struct
 from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from pypcapzc import datalinks as dlt
 from pypcapzc import decode, selection
+from pypcapzc.selection.flows import _grouped
 from support.packets import BY_LINK, block_of
 
 Address = IPv4Address | IPv6Address
@@ -164,6 +166,20 @@ def test_flow_heads(blocks: list[list[Any]], limit: int, directed: bool) -> None
         found = decoded([packet(pair[0], pair[1], protocol, ports) for pair, protocol, ports in made])
         assert heads.mask(found).tolist() == wanted
     assert heads.forgotten == 0
+
+
+HALF = st.sampled_from([1, 2, 3, 1 << 40, (1 << 40) + 1, (1 << 64) - 1, (1 << 64) - 2])
+
+
+@given(st.lists(st.tuples(HALF, HALF), min_size=1, max_size=60))
+def test_equal_keys_are_grouped_in_order(made: list[tuple[int, int]]) -> None:
+    keys = np.array(made, [("a", "u8"), ("b", "u8")])
+    order = _grouped(keys).tolist()
+    assert sorted(order) == list(range(len(made)))
+    groups = [[made[n], n] for n in order]
+    for (one, n), (other, m) in pairwise(groups):
+        assert one != other or n < m
+    assert len(list(groupby(made[n] for n in order))) == len(set(made))
 
 
 def flows(numbers: Any) -> Any:
