@@ -211,7 +211,7 @@ class TestInterrupted:
         running.process.send_signal(signal.SIGINT)
         assert running.end() == (Exit.INTERRUPTED, "pypcapzc: interrupted")
         assert engine.left(client) == []
-        assert {found["Id"] for found in client.images(all=True)} == before
+        assert {found["Id"] for found in client.images(all=True)} <= before
 
     def test_what_a_killed_build_leaves_the_next_one_removes(
         self, image: str, client: Any, tmp_path: Path
@@ -300,7 +300,7 @@ class TestImages:
 
     def test_auto_says_why_it_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         said: list[str] = []
-        monkeypatch.setattr(artefacts, "image", lambda: artefacts.Image("docker.io/x/y:1", ""))
+        monkeypatch.setattr(artefacts, "image", lambda _key="base": artefacts.Image("docker.io/x/y:1", ""))
         assert engines.choose("auto", targets.parse(SMALL), Options(), said.append).name == "local"
         assert said[0].startswith("engine: local (the pin of the image docker.io/x/y:1 is empty")
 
