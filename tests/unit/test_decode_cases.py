@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -144,6 +145,17 @@ def test_later_fragments_have_no_ports() -> None:
     assert found["payload_offset"].tolist() == [54, 34, 54]
 
 
+def test_later_fragments_of_ipv6_are_not_walked() -> None:
+    chain = bytes.fromhex("3c00000800000001") + bytes.fromhex("1100010400000000") + UDP
+    length = struct.pack(">H", len(chain))
+    packet = IPV6[:4] + length + b"\x2c" + IPV6[7:] + chain
+    row = one(packet, dlt.DLT_IPV6)
+    found = decode.LINK | decode.IPV6 | decode.ADDRESSES | decode.FRAGMENT | decode.PAYLOAD
+    assert row["layers"] == found
+    assert (row["protocol"], row["fragment_offset"], row["ip_id"]) == (60, 8, 1)
+    assert (row["payload_offset"], row["ip_header_length"]) == (48, 48)
+
+
 @pytest.mark.parametrize(("header", "protocol"), [(IPV4, 58), (IPV6, 1)])
 def test_icmp_of_the_other_ip_is_not_decoded(header: bytes, protocol: int) -> None:
     packet = bytearray(header + bytes(20))
@@ -265,3 +277,10 @@ def test_blocks_of_a_savefile(tmp_path: Path) -> None:
             block.release()
             seen += len(found)
     assert seen == 9000
+
+
+@pytest.mark.parametrize("module", ["decode", "selection"])
+def test_without_numpy_it_says_what_to_install(module: str) -> None:
+    code = f"import sys; sys.modules['numpy'] = None; import pypcapzc.{module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ImportError: this needs numpy: pip install 'pypcapzc[numpy]'" in done.stderr

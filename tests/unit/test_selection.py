@@ -152,7 +152,12 @@ def flow_of(made: Any, directed: bool) -> Any:
     return src.version, protocol, tuple(ends if directed else sorted(ends))
 
 
-@given(st.lists(st.lists(PACKETS, max_size=40), max_size=6), st.integers(1, 4), st.booleans())
+# So few that most packets meet others of their flow, of either direction.
+ENDS = st.sampled_from([*((a, b) for a in FOUR[1:3] for b in FOUR[1:3]), (SIX[0], SIX[3]), (SIX[3], SIX[0])])
+CROWDED = st.tuples(ENDS, st.sampled_from([17, 1]), st.sampled_from([(1, 2), (2, 1), (1, 1)]))
+
+
+@given(st.lists(st.lists(CROWDED, max_size=40), max_size=6), st.integers(1, 4), st.booleans())
 @settings(deadline=None)
 def test_flow_heads(blocks: list[list[Any]], limit: int, directed: bool) -> None:
     heads = selection.FlowHeads(limit, directed=directed)
@@ -192,6 +197,9 @@ def test_flow_heads_count_what_they_are_asked_about() -> None:
     heads = selection.FlowHeads(1)
     assert (even & heads).indices(found).tolist() == [2]
     assert (even | heads).indices(found).tolist() == [0, 2, 4]
+    fresh = selection.FlowHeads(1)
+    assert (even | fresh).indices(found).tolist() == [0, 2, 4]
+    assert fresh.mask(flows([1, 2])).tolist() == [False, True]  # it was never asked about 2
     assert (~heads).mask(flows([1, 2, 3])).tolist() == [True, True, False]
 
 
