@@ -90,13 +90,13 @@ def test_a_program_made_for_the_stock_library_runs_on_the_patched_one(
     savefiles.generate(savefile, 2000, (60, 1500))
     program = stock.program("stockuser", str(stock.library))
     said = []
-    for built in (stock, patched):
-        with netns.Lab() as net, net.inside():
-            command: list[str | Path] = [program, net.capture_device, net.send_device, savefile]
+    with netns.Lab() as net, net.inside():
+        command: list[str | Path] = [program, net.capture_device, net.send_device, savefile]
+        for built in (stock, patched):
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=60, env=built.environment(), check=False
             )
-        assert done.returncode == 0, done.stdout + done.stderr
-        said.append(done.stdout)
+            assert done.returncode == 0, done.stdout + done.stderr
+            said.append(done.stdout)
     assert said[0] == said[1]
     assert said[0].endswith("ok\n")
