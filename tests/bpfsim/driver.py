@@ -36,7 +36,7 @@ def build(tree: Path, folder: Path, flags: Sequence[str]) -> Path:
     library = bpfsim.build(tree, folder, flags)
     made = library.parent / "zcops"
     made.mkdir(exist_ok=True)
-    link = made / "libpcap.so.1"
+    link = made / bpfsim.SONAME
     link.unlink(missing_ok=True)
     link.symlink_to(library)
     headers.run(

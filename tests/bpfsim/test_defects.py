@@ -54,8 +54,9 @@ def program(name: str, library: Path, tree: Path, kind: str) -> Path:
     made = library.parent / f"{name}-{kind}-{library.stem[-16:]}"
     if not made.exists():
         unfinished = made.with_suffix(f".{os.getpid()}")
-        link = library.parent / "libpcap.so.1"
-        if not link.exists():
+        link = library.parent / bpfsim.SONAME
+        if link.resolve() != library.resolve():
+            link.unlink(missing_ok=True)
             link.symlink_to(library)
         headers.run(
             # libpcap 1.11 asks for more results to be looked at than these programs do.

@@ -33,6 +33,9 @@ SANITIZED = patches.SANITIZED
 THREADS = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread")
 FLAGS = {"plain": PLAIN, "asan": SANITIZED, "tsan": THREADS}
 
+SONAME = "libpcap-bpfsim.so.1"
+"""Not libpcap's: the dynamic linker would take this library for the system's in a process that has it."""
+
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 WRAPPED = (
     *("open", "open64", "close", "ioctl", "read", "write", "fcntl", "fcntl64", "mmap", "mmap64", "munmap"),
@@ -150,7 +153,7 @@ def build(tree: Path, folder: Path, flags: Sequence[str] = PLAIN) -> Path:
         *(*flags, *_FEATURES, *_FREEBSD),
     )
     made = folder / f"libpcap-bpfsim-{key}"
-    library = made / f"libpcap-bpfsim-{_digest(_content(SIM))}.so"
+    library = made / f"libpcap-bpfsim-{_digest(_content(SIM), SONAME)}.so"
     with _locked(folder, key):
         if not library.exists():
             made.mkdir(exist_ok=True)
@@ -166,7 +169,7 @@ def _link(tree: Path, archive: Path, library: Path, flags: Sequence[str]) -> Non
         headers.run(
             *("gcc", "-std=gnu11", *flags, *WARNINGS, "-fPIC", "-fvisibility=hidden"),
             *(f"-I{INCLUDE}", f"-I{SIM}", f"-I{archive.parent}", f"-I{tree}"),
-            *("-shared", "-Wl,-z,nodelete", "-Wl,-soname,libpcap.so.1"),
+            *("-shared", "-Wl,-z,nodelete", f"-Wl,-soname,{SONAME}"),
             *(() if _is_sanitized(flags) else ("-Wl,-z,defs",)),
             *(f"-Wl,--wrap={name}" for name in WRAPPED),
             *("-o", str(temporary), *map(str, sorted(SIM.glob("*.c")))),
