@@ -20,6 +20,7 @@
  *                     store buffer gave nothing
  *   STALE_HELD        doesn't look again whether the user has the other buffer
  *   HELD_BY_FLAG      goes by the user's own flag for that, which tells later
+ *   NO_NEW_START      goes on with the other buffer where it was with this one
  *   EARLY_FLAG        says that a buffer is back before it is
  *   LATE_POISON       gives a buffer back, and marks it then
  *   KEEP_CONSUMED     (RESETS) forgets that the store buffer was emptied
@@ -441,6 +442,9 @@ again:	atomic {
 	:: else
 	fi;
 #ifndef NO_PEEK
+#ifdef NO_NEW_START
+ask:	skip;
+#endif
 	ioctl_fionread(s);
 #ifndef NO_SECOND_LOOK
 	/* If not, cur is the store buffer, and was when FIONREAD counted. */
@@ -507,7 +511,11 @@ take:	deliver(kernel_len[cur]);
 		/* All of it was handed over before: not worth a return. */
 		give_back(cur);
 		cur = OTHER(cur);
+#ifdef NO_NEW_START
+		goto ask
+#else
 		goto again
+#endif
 #endif
 	fi;
 
