@@ -89,7 +89,7 @@ def require_both_ends(device: str) -> None:
     What goes out of such a device stays in the calling thread's namespace.
     """
     command = ["ip", "-json", "-details", "link", "show", "dev", device]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     if done.returncode:
         raise OSError(errno.ENODEV, done.stderr.strip() or f"no device {device}")
     (link,) = json.loads(done.stdout)
@@ -140,7 +140,7 @@ class Lab:
             _call("setns", self._descriptor, _CLONE_NEWNET)
             yield
 
-    def run(self, *command: str, timeout: float = 30) -> str:
+    def run(self, *command: str, timeout: float = 90) -> str:
         """Runs a command in the namespace: its standard output.  CalledProcessError if it fails."""
         with self.inside():
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

@@ -34,7 +34,7 @@ def test_on_the_simulated_device(
 ) -> None:
     if name == "test_capture_lent.py" and not sharing:
         pytest.skip("without zero-copy nothing is lent")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=60", "-k", LONG]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=150", "-k", LONG]
     done = subprocess.run(
         [*command, f"--basetemp={tmp_path / 'run'}", str(cli.ROOT / "tests" / "netns" / name)],
         cwd=cli.ROOT,

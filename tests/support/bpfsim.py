@@ -182,7 +182,7 @@ def as_libpcap(library: Path) -> Path:
     """A folder for LD_LIBRARY_PATH in which the library has the names that programs look for."""
     folder = library.with_suffix("")
     folder.mkdir(exist_ok=True)
-    for name in ("libpcap.so", "libpcap.so.1", "libpcap.so.0.8"):
+    for name in (SONAME, "libpcap.so", "libpcap.so.1", "libpcap.so.0.8"):
         link = folder / name
         if not link.is_symlink():
             link.symlink_to(library)
