@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from . import platforms, zerocopy
 from .block import Block
-from .constants import pcap_direction_t
+from .constants import PCAP_NETMASK_UNKNOWN, pcap_direction_t
 from .counters import Counters, Stats
 from .dumper import Dumper
 from .errors import CaptureClosedError, FilterError, PcapError
@@ -218,12 +218,13 @@ class Capture:
             self._broken = True
             self._waker.wake()
 
-    def set_filter(self, expression: str) -> None:
+    def set_filter(self, expression: str, *, netmask: int = PCAP_NETMASK_UNKNOWN) -> None:
         """Compile and install a filter (pcap-filter(7)); packets that wait are filtered too.
 
-        Raises FilterError with libpcap's own message.
+        ``netmask``, 0xFFFFFF00 for a /24, is for filters that look at it, as "ip broadcast".  Raises FilterError
+        with libpcap's own message.
         """
-        with self._handle.borrow() as pcap, compiled(self._c, pcap, expression) as program:
+        with self._handle.borrow() as pcap, compiled(self._c, pcap, expression, netmask) as program:
             self._source.filtered = True
             with self._counted():
                 if self._c.pcap_setfilter(pcap, ctypes.byref(program)) < 0:

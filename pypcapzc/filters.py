@@ -17,17 +17,19 @@ _compiling = threading.Lock()
 
 
 @contextmanager
-def compiled(c: Library, pcap: Any, expression: str) -> Iterator[bpf_program]:
+def compiled(
+    c: Library, pcap: Any, expression: str, netmask: int = PCAP_NETMASK_UNKNOWN
+) -> Iterator[bpf_program]:
     """The program of an expression for the link-layer type of ``pcap`` (pcap_compile(3PCAP)).
 
-    Raises FilterError with libpcap's own message.
+    ``netmask``, 0xFFFFFF00 for a /24, is what "ip broadcast" needs.  Raises FilterError with libpcap's own message.
     """
     if "\0" in expression:
         raise FilterError(f"filter {expression!r} contains a NUL character")
     program = bpf_program()
     with _compiling:
         status = c.pcap_compile(
-            pcap, ctypes.byref(program), expression.encode(errors="surrogateescape"), 1, PCAP_NETMASK_UNKNOWN
+            pcap, ctypes.byref(program), expression.encode(errors="surrogateescape"), 1, netmask
         )
     if status < 0:
         why = c.pcap_geterr(pcap).decode(errors="replace")

@@ -299,6 +299,21 @@ def test_filters(tmp_path: Path) -> None:
         assert _all(capture) == []
 
 
+def test_a_filter_that_looks_at_the_netmask(tmp_path: Path) -> None:
+    path = tmp_path / "saved"
+    frame = bytearray(next(iter(savefiles.numbered(1, 64))).data)
+    frame[30:34] = bytes([10, 1, 2, 255])
+    savefiles.write_pcap(path, [Packet(0, bytes(frame))])
+    with pypcapzc.open_offline(path) as capture:
+        with pytest.raises(FilterError, match="netmask"):
+            capture.set_filter("ip broadcast")
+        capture.set_filter("ip broadcast", netmask=0xFFFFFF00)
+        assert len(list(capture)) == 1
+    with pypcapzc.open_offline(path) as capture:
+        capture.set_filter("ip broadcast", netmask=0xFFFF0000)
+        assert list(capture) == []
+
+
 def test_counts_and_closing(tmp_path: Path) -> None:
     path = tmp_path / "file.pcap"
     path.write_bytes(_bytes())
