@@ -221,8 +221,8 @@ class Capture:
     def set_filter(self, expression: str, *, netmask: int = PCAP_NETMASK_UNKNOWN) -> None:
         """Compile and install a filter (pcap-filter(7)); packets that wait are filtered too.
 
-        ``netmask``, 0xFFFFFF00 for a /24, is for filters that look at it, as "ip broadcast".  Raises FilterError
-        with libpcap's own message.
+        ``netmask``, 0xFFFFFF00 for a /24, is for filters that look at it, as "ip broadcast".  Raises
+        FilterError with libpcap's own message.
         """
         with self._handle.borrow() as pcap, compiled(self._c, pcap, expression, netmask) as program:
             self._source.filtered = True

@@ -22,7 +22,8 @@ def compiled(
 ) -> Iterator[bpf_program]:
     """The program of an expression for the link-layer type of ``pcap`` (pcap_compile(3PCAP)).
 
-    ``netmask``, 0xFFFFFF00 for a /24, is what "ip broadcast" needs.  Raises FilterError with libpcap's own message.
+    ``netmask``, 0xFFFFFF00 for a /24, is what "ip broadcast" needs.  Raises FilterError with
+    libpcap's own message.
     """
     if "\0" in expression:
         raise FilterError(f"filter {expression!r} contains a NUL character")
