@@ -328,6 +328,21 @@ class Block:
         for ts_ns, offset, caplen, _, _ in RECORD.iter_unpack(self.index):
             yield ts_ns, data[offset : offset + caplen]
 
+    def packets(self, start: int = 0, stop: int | None = None) -> list[bytes]:
+        """The bytes of packets ``start`` to ``stop``, as of a slice, copied: caplen bytes each, yours to keep.
+
+        Raises BlockReleasedError after release.
+        """
+        first, last, _ = slice(start, stop).indices(len(self))
+        data = bytes(self.data)
+        spans = RECORD.iter_unpack(self.index[first * RECORD.size : max(first, last) * RECORD.size])
+        return [data[offset : offset + caplen] for _, offset, caplen, _, _ in spans]
+
+    def times(self, start: int = 0, stop: int | None = None) -> list[int]:
+        """The ts_ns of packets ``start`` to ``stop``, as of a slice.  Raises BlockReleasedError after release."""
+        found: list[int] = self.index.cast("Q")[::3][start:stop].tolist()
+        return found
+
     def copy(self) -> Block:
         """The same packets in memory of their own, which nobody asks back."""
         return Block(Copy(self.data, self.index))

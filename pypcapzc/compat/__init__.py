@@ -1,0 +1,1 @@
+"""Stand-ins for other capture libraries, so that programs written for them run unchanged."""

@@ -1,0 +1,204 @@
+"""What pcapy-ng's loop_filtered() and loop_to_buffer() decide by: the classes of its two profiles.
+
+Generic (0)     0 other, 1 flow head: one of the first ``flow_cutoff`` packets of its flow, 2 an address of
+                ``addr_set``.
+Security (1)    100 DNS, 101 payload over TCP from or to ``dpi_ports``, 102 noise, 103 an address of
+                ``addr_set``, 104 flow head from or to ``tls_ports``, 105 a TCP SYN alone; the first that
+                holds of 100, 105, 101, 103, 104.
+
+Only IPv4 is looked at: where the four bits at ``l2_offset``, or after up to two VLAN tags that end there,
+are 4.  A flow is a direction: addresses, ports and protocol of a TCP or UDP packet.  How many packets of a
+flow were seen is kept for a million flows or more; then those not seen for the longest time are forgotten.
+"""
+
+from __future__ import annotations
+
+import operator
+import struct
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import compress
+from typing import NamedTuple
+
+from ..block import RECORD, Block
+
+OTHER, FLOW_HEAD, SET_MATCH = range(3)
+DNS, PAYLOAD, NOISE, ADDRESS, HEAD, SYN = range(6)
+_CLASSES = (3, 6)
+_BASE = (0, 100)
+_DPI_PORTS = (80, 8080, 3128, 8000, 8118, 1080)
+_TLS_PORTS = (443,)
+_TCP, _UDP = 6, 17
+_VLAN = (b"\x81\x00", b"\x88\xa8")
+_FLOWS = 1 << 20
+_MAXIMUM_L2_OFFSET = 64
+_META = struct.Struct("=IIII")
+
+
+class Found(NamedTuple):
+    """An IPv4 header, and the ports behind it where there are any."""
+
+    addresses: bytes
+    protocol: int
+    ports: tuple[int, int] | None
+    transport: int
+    """Where the TCP or UDP header begins."""
+
+
+class Rules:
+    """The decisions of one loop_filtered() or loop_to_buffer(), with what they remember."""
+
+    def __init__(
+        self,
+        addr_set: bytes = b"",
+        flow_cutoff: int = 0,
+        dpi_ports: Sequence[int] | None = None,
+        tls_ports: Sequence[int] | None = None,
+        dns_port: int = 53,
+        l2_offset: int = 14,
+        profile: int = 0,
+    ) -> None:
+        self.addresses = memoryview(addr_set).tobytes()
+        self.flow_cutoff = max(operator.index(flow_cutoff), 0)
+        self.dpi_ports = _ports(dpi_ports, _DPI_PORTS)
+        self.tls_ports = _ports(tls_ports, _TLS_PORTS)
+        self.dns_port = operator.index(dns_port) & 0xFFFF
+        self.l2_offset, self.profile = operator.index(l2_offset), operator.index(profile)
+        if not 0 <= self.l2_offset <= _MAXIMUM_L2_OFFSET:
+            raise ValueError(f"l2_offset out of range [0,{_MAXIMUM_L2_OFFSET}]")
+        if self.profile not in (0, 1):
+            raise ValueError("profile must be 0 (generic) or 1 (security)")
+        self.base = _BASE[self.profile]
+        self.classes = _CLASSES[self.profile]
+        self._set = {self.addresses[i : i + 4] for i in range(0, len(self.addresses) - 3, 4)} - {bytes(4)}
+        self._flows: OrderedDict[tuple[bytes, int, tuple[int, int]], int] = OrderedDict()
+
+    def classify(self, block: Block, start: int, stop: int) -> bytes:
+        """The class of each packet from ``start`` to ``stop``, without the profile's base, a byte each."""
+        decide = self._security if self.profile else self._generic
+        return bytes(map(decide, block.packets(start, stop)))
+
+    def _generic(self, packet: bytes) -> int:
+        found = self._locate(packet)
+        if found is None:
+            return OTHER
+        if self._in_set(found):
+            return SET_MATCH
+        return FLOW_HEAD if found.ports and self._is_head(found) else OTHER
+
+    def _security(self, packet: bytes) -> int:
+        found = self._locate(packet)
+        if found is None:
+            return NOISE
+        if found.ports is not None:
+            if self.dns_port in found.ports:
+                return DNS
+            if found.protocol == _TCP and (kind := self._tcp(packet, found)) is not None:
+                return kind
+        if self._in_set(found):
+            return ADDRESS
+        if found.ports and not self.tls_ports.isdisjoint(found.ports) and self._is_head(found):
+            return HEAD
+        return NOISE
+
+    def _tcp(self, packet: bytes, found: Found) -> int | None:
+        if len(packet) < found.transport + 14:
+            return None
+        if packet[found.transport + 13] == 0x02:
+            return SYN
+        header = (packet[found.transport + 12] >> 4) * 4
+        payload = header >= 20 and len(packet) > found.transport + header
+        assert found.ports
+        return PAYLOAD if payload and not self.dpi_ports.isdisjoint(found.ports) else None
+
+    def _in_set(self, found: Found) -> bool:
+        return found.addresses[:4] in self._set or found.addresses[4:] in self._set
+
+    def _is_head(self, found: Found) -> bool:
+        """One of the first packets of its flow; counts it."""
+        if not self.flow_cutoff:
+            return False
+        assert found.ports
+        flow = (found.addresses, found.protocol, found.ports)
+        seen = self._flows.pop(flow, 0)
+        self._flows[flow] = seen + 1
+        if len(self._flows) > _FLOWS:
+            self._flows.popitem(last=False)
+        return seen < self.flow_cutoff
+
+    def _locate(self, packet: bytes) -> Found | None:
+        at = self.l2_offset
+        for tags in range(3):
+            if len(packet) < at + 20:
+                return None
+            if packet[at] >> 4 == 4:
+                break
+            if tags == 2 or packet[at - 2 : at] not in _VLAN:
+                return None
+            at += 4
+        addresses, protocol, header = packet[at + 12 : at + 20], packet[at + 9], (packet[at] & 15) * 4
+        transport = at + header
+        if protocol not in (_TCP, _UDP) or header < 20 or len(packet) < transport + 4:
+            return Found(addresses, protocol, None, 0)
+        ports = struct.unpack_from("!HH", packet, transport)
+        return Found(addresses, protocol, ports, transport)
+
+
+def _ports(given: Sequence[int] | None, default: tuple[int, ...]) -> frozenset[int]:
+    """An empty sequence means none; None means the default ones."""
+    return frozenset(operator.index(port) & 0xFFFF for port in (default if given is None else given))
+
+
+class Tally:
+    """What was admitted and dropped, and how many of each class."""
+
+    def __init__(self, rules: Rules, admit_mask: int) -> None:
+        self._admits = bytes(admit_mask >> kind & 1 for kind in range(rules.classes)).ljust(256, b"\0")
+        self._mask = admit_mask
+        self._of_each = [0] * rules.classes
+
+    def chosen(self, classes: bytes) -> list[int]:
+        """The positions of those that are admitted."""
+        admitted = classes.translate(self._admits)
+        return list(compress(range(len(classes)), admitted)) if 1 in admitted else []
+
+    def add(self, classes: bytes) -> None:
+        """Count these."""
+        self._of_each = [count + classes.count(kind) for kind, count in enumerate(self._of_each)]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """(admitted, dropped, packets of each class)."""
+        of_each = self._of_each
+        admitted = sum(count for kind, count in enumerate(of_each) if self._admits[kind])
+        return (admitted, sum(of_each) - admitted, *of_each)
+
+
+class Writer:
+    """Packets one after the other in a buffer: u32 caplen (little-endian), u8 class, the bytes."""
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer = buffer
+        self.used = self.overflow = 0
+
+    def write(self, block: Block, start: int, classes: bytes, chosen: list[int], base: int) -> None:
+        """Those at ``chosen``; one that finds no room is left out, and a smaller one may follow it."""
+        for at in chosen:
+            packet = block[start + at]
+            end = self.used + 5 + packet.nbytes
+            if end > self._buffer.nbytes:
+                self.overflow += 1
+                continue
+            self._buffer[self.used : self.used + 5] = struct.pack("<IB", packet.nbytes, base + classes[at])
+            self._buffer[self.used + 5 : end] = packet
+            self.used = end
+
+
+def batch(block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
+    """The packets' bytes, one after the other, and (sec, usec, offset, caplen) of each as native u32."""
+    data, meta, offset = b"".join(block.packets(start, stop)), bytearray(), 0
+    for ts_ns, _, caplen, _, _ in RECORD.iter_unpack(block.index[start * RECORD.size : stop * RECORD.size]):
+        us = ts_ns // 1000
+        meta += _META.pack(us // 1_000_000 & 0xFFFFFFFF, us % 1_000_000, offset, caplen)
+        offset += caplen
+    return data, bytes(meta)
