@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from ..constants import PCAP_D_IN as _IN
-from ..constants import PCAP_D_INOUT as _INOUT
-from ..constants import PCAP_D_OUT as _OUT
+from ..constants import pcap_direction_t as _direction
 from ..datalinks import (
     DLT_ARCNET,
     DLT_ATM_RFC1483,
@@ -34,7 +32,7 @@ from ..devices import devices as _devices
 from ..libpcap import bpf_program, error_buffer, library
 from .pcapy_reader import BPFError, PcapError, Reader, open_device, opened_offline, translated
 
-PCAP_D_INOUT, PCAP_D_IN, PCAP_D_OUT = int(_INOUT), int(_IN), int(_OUT)
+PCAP_D_INOUT, PCAP_D_IN, PCAP_D_OUT = map(int, _direction)
 
 if sys.platform.startswith("linux"):  # linux/if_packet.h
     PACKET_FANOUT_HASH = 0

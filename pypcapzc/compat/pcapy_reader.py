@@ -161,13 +161,16 @@ class Reader:
     def dispatch(self, cnt: int, callback: Callable[[Pkthdr, bytes], object], /) -> int:
         """Calls ``callback(header, bytes)`` for what is there, at most ``cnt`` packets; gives how many.
 
-        A savefile is read to its end where ``cnt`` is 0 or less.
+        A savefile is read to its end where ``cnt`` is 0 or less; who meets the end gets 0, as from libpcap.
         """
         cursor, limit = self._opened(), operator.index(cnt)
-        if cursor.capture.live or limit > 0:
+        if cursor.capture.live:
             return self._deliver(cursor, limit, callback, self._patience)
         count = 0
-        while more := self._deliver(cursor, 0, callback, None):
+        while limit <= 0 or count < limit:
+            more = self._deliver(cursor, limit - count, callback, None)
+            if not more:
+                return 0
             count += more
         return count
 
@@ -188,7 +191,7 @@ class Reader:
         callback: Callable[[Pkthdr, bytes], object],
         timeout: float | None,
     ) -> int:
-        """One block, or what is left of it; an exception of the callback's leaves the others at hand."""
+        """At most ``limit`` packets of one block (0 or less: all); the callback's exceptions lose none."""
         with translated():
             if not cursor.fill(timeout):
                 return 0
