@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..block import RECORD, Block, Copy
 from ..capture import Capture
@@ -16,11 +19,7 @@ H = TypeVar("H")
 
 
 class Cursor(Generic[H]):
-    """Hands out a capture's packets one by one, some at a time, or as ranges of blocks, in any mixture.
-
-    A block goes back when its last packet was handed out.  Until then the capture's descriptor stays
-    readable, as it does with libpcap, so that a program which waits for it with select() loses nothing.
-    """
+    """Hands out a capture's packets one by one, some at a time, or as ranges of blocks, in any mixture."""
 
     def __init__(self, capture: Capture, headers: Callable[[Block, int], Iterable[H]]) -> None:
         """``headers(block, start)`` makes what goes with the bytes of each packet from ``start`` on."""
@@ -31,6 +30,7 @@ class Cursor(Generic[H]):
         self._block: Block | None = None
         self._at = 0  # packets of the block before this were handed out, or are in at_hand
         self._lock = threading.RLock()
+        self._readiness: Readiness | None = None
 
     @property
     def left(self) -> int:
@@ -50,6 +50,7 @@ class Cursor(Generic[H]):
                 start, self._at = self._at, len(block)
                 pairs = zip(self._headers(block, start), block.packets(start), strict=True)
                 self.at_hand.extend(pairs)
+                self.tell()
             return True
 
     def take(self, limit: int, timeout: float | None) -> tuple[Block, int, int] | None:
@@ -64,6 +65,7 @@ class Cursor(Generic[H]):
             start = self._at - len(self.at_hand)
             self.at_hand.clear()
             self._at = min(start + limit, len(block))
+            self.tell()
             return block, start, self._at
 
     def give_back(self, count: int) -> None:
@@ -71,6 +73,7 @@ class Cursor(Generic[H]):
         with self._lock:
             if self._block is not None and not self.at_hand:
                 self._at -= count
+                self.tell()
 
     def refilter(self, expression: str, netmask: int) -> None:
         """Drop what does not pass a filter from what is at hand: the kernel had no chance to."""
@@ -86,11 +89,30 @@ class Cursor(Generic[H]):
                 c.pcap_close(dead)
             self._drop()
             self._block = passed
+            self.tell()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable where there are packets, be they at hand or still the kernel's.
+
+        Raises PcapError where the capture has none.
+        """
+        if self._readiness is None:
+            self._readiness = Readiness(self.capture.fileno())
+            self.tell()
+        return self._readiness.fd
+
+    def tell(self) -> None:
+        """Let the descriptor know whether packets are at hand; for who has taken some from ``at_hand``."""
+        if self._readiness is not None:
+            self._readiness.set(self.left > 0)
 
     def close(self) -> None:
         """Forget what is at hand, and close the capture."""
         with self._lock:
             self._drop()
+            readiness, self._readiness = self._readiness, None
+        if readiness is not None:
+            readiness.close()
         self.capture.close()
 
     def _fetch(self, timeout: float | None) -> Block | None:
@@ -117,3 +139,34 @@ def _matching(block: Block, start: int, program: bpf_program, c: Library) -> Blo
         if c.bpf_filter(program.bf_insns, data[offset : offset + caplen], wirelen, caplen):
             records += record
     return Block(Copy(memoryview(data), memoryview(records)))
+
+
+class Readiness:
+    """A descriptor that is readable when another one is, or as long as it was told so."""
+
+    def __init__(self, fd: int) -> None:
+        self._pipe = os.pipe()
+        self._set = False
+        if sys.platform.startswith("linux"):
+            self._poller: Any = select.epoll()
+            for each in (fd, self._pipe[0]):
+                self._poller.register(each, select.EPOLLIN)
+        else:
+            self._poller = select.kqueue()
+            self._poller.control([select.kevent(each) for each in (fd, self._pipe[0])], 0)
+        self.fd: int = self._poller.fileno()
+
+    def set(self, ready: bool) -> None:
+        """Readable until it is told otherwise, or only with the other descriptor."""
+        if ready != self._set:
+            self._set = ready
+            if ready:
+                os.write(self._pipe[1], b"x")
+            else:
+                os.read(self._pipe[0], 1)
+
+    def close(self) -> None:
+        """Close what is not the other descriptor."""
+        self._poller.close()
+        for each in self._pipe:
+            os.close(each)

@@ -151,9 +151,13 @@ class Reader:
         cursor = self._opened()
         while True:
             try:
-                return cursor.at_hand.popleft()
+                pair = cursor.at_hand.popleft()
             except IndexError:
                 pass
+            else:
+                if not cursor.at_hand:
+                    cursor.tell()
+                return pair
             with translated():
                 if not cursor.fill(self._patience):
                     return None, b""
@@ -180,7 +184,7 @@ class Reader:
         left = limit
         while limit <= 0 or left:
             count = self._deliver(cursor, left, callback, None)
-            if not count:
+            if not count or self._closed:
                 return
             left -= count
 
@@ -201,6 +205,7 @@ class Reader:
         while len(at_hand) > kept:
             header, data = at_hand.popleft()
             callback(header, data)
+        cursor.tell()
         return before - kept
 
     @property
@@ -382,7 +387,7 @@ class Reader:
                     return 0 if self._name == "-" else -1
             return cast("int", self._file.fileno())
         try:
-            return capture.fileno()
+            return self._opened().fileno()
         except errors.PcapError:
             return -1
 

@@ -83,7 +83,8 @@ def mixture() -> Any:
 
 
 def batches(size: int) -> Any:
-    reader, found = opened(), []
+    reader = opened()
+    found: list[Any] = []
     while True:
         data, meta = reader.next_batch(size)
         if not meta:
@@ -129,7 +130,8 @@ def closed() -> Any:
 def programs() -> Any:
     program = pcapy.BPFProgram("ip host 10.0.0.7")
     compiled = pcapy.compile(pcapy.DLT_EN10MB, 65535, "tcp port 80 or vlan", 1, 0xFFFFFF00)
-    reader, found = opened(), []
+    reader = opened()
+    found: list[Any] = []
     while (packet := reader.next()[1]) != b"":
         found.append([program.filter(packet) != 0, compiled.filter(packet)])
     return [found, compiled.get_bpf(), pcapy.BPFProgram("arp", pcapy.DLT_RAW).get_bpf()]
