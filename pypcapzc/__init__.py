@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .errors import PcapError as PcapError
     from .errors import SavefileError as SavefileError
     from .errors import ZeroCopyUnavailableError as ZeroCopyUnavailableError
+    from .rotation import Rotating as Rotating
+    from .rotation import Rotation as Rotation
     from .savefile import open_offline as open_offline
 
 __version__ = "0.1.0"
@@ -66,6 +68,7 @@ _NAMES = {
         "SavefileError",
         "ZeroCopyUnavailableError",
     ),
+    "rotation": ("Rotating", "Rotation"),
     "savefile": ("open_offline",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

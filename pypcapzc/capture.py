@@ -19,11 +19,12 @@ from . import platforms, zerocopy
 from .block import Block
 from .constants import PCAP_NETMASK_UNKNOWN, pcap_direction_t
 from .counters import Counters, Stats
-from .dumper import Dumper
+from .dumper import Compression, Dumper
 from .errors import CaptureClosedError, FilterError, PcapError
 from .filters import compiled
 from .handle import Handle, error_text, failure
 from .libpcap import extension, library
+from .rotation import Rotating, Rotation
 from .sources.base import Source
 from .sources.live import Options, open_device
 from .waker import Waker
@@ -290,13 +291,27 @@ class Capture:
             self._source.pace.stopped = True
         return stopped
 
-    def dump_open(self, target: str | os.PathLike[str] | int | Any) -> Dumper:
+    def dump_open(
+        self, target: str | os.PathLike[str] | int | Any, *, compress: Compression | None = None
+    ) -> Dumper:
         """A Dumper that writes a savefile for packets of this capture.
 
-        ``target`` is a path, "-" for standard output, a descriptor, or a file object that has one.  Raises
+        ``target`` is a path, "-" for standard output, a descriptor, or a file object that has one.
+        ``compress`` is "zstd" or None; a path that ends in .zst is compressed in either case.  Raises
         OSError where it cannot be opened, DumpError where it cannot be written.
         """
-        return Dumper(target, self._source.file_header)
+        return Dumper(target, self._source.file_header, compress)
+
+    def dump_rotating(
+        self, target: str, rotation: Rotation, *, compress: Compression | None = None
+    ) -> Rotating:
+        """The same for one savefile after the other: see Rotation for when, and how they are called.
+
+        The first is made at once; for packets of a savefile with the first of them.
+        """
+        header = self._source.file_header
+        began_ns = time.time_ns() if self.live else None
+        return Rotating(target, rotation, lambda name: Dumper(name, header, compress), began_ns)
 
     # --- what it is ------------------------------------------------------------------------------
 

@@ -8,9 +8,12 @@ import os
 import select
 import stat
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable
-from typing import Any
+from itertools import accumulate
+from typing import Any, Literal, Protocol
 
+from . import zstd
 from .block import RECORD, Block
 from .errors import DumpError
 from .sources import records
@@ -18,22 +21,57 @@ from .sources import records
 _NANOSECOND_MAGIC = 0xA1B23C4D  # pcap-savefile(5)
 _IOV_MAX = 512  # pairs of header and data for one writev(2); the limit is 1024 everywhere
 
+Compression = Literal["zstd"]
+
+
+class Sink(Protocol):
+    """What packets are written into: a Dumper, or another kind of file with the same accounts."""
+
+    @property
+    def packets(self) -> int:
+        """Whole packets written."""
+
+    @property
+    def nbytes(self) -> int:
+        """Their bytes: the sum of all caplens."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far."""
+
+    def room(self, block: Block, start: int, limit: int) -> int:
+        """The first packet of the block, from ``start`` on, that finds the file larger than ``limit`` bytes.
+
+        ``len(block)`` where none does.
+        """
+
+    def write(self, block: Block, start: int = 0, stop: int | None = None) -> None:
+        """Append the packets ``start`` to ``stop`` of a block.  Raises DumpError, with right accounts."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
 
 class Dumper:
     """A savefile that is being written.
 
     Each write() goes to the file at once: what was counted is in it, whatever happens then.  Close it with
-    ``close()`` or ``with``.  ``packets`` is the number of whole packets written.
+    ``close()`` or ``with``.  ``packets`` is the number of whole packets written, ``nbytes`` the sum of their
+    caplens, ``size`` what the file has of bytes.
     """
 
-    def __init__(self, target: Any, file_header: bytes) -> None:
+    def __init__(self, target: Any, file_header: bytes, compress: Compression | None = None) -> None:
         """``target``: a path, "-" (standard output), a descriptor, or a file object with one.
 
         ``file_header`` is what libpcap itself begins such a file with; it fixes link-layer type, byte order
-        and precision.
+        and precision.  ``compress``: "zstd"; without it a path that ends in .zst is compressed, too.
         """
-        self.packets = 0
+        self.packets = self.nbytes = self.size = 0
         self._owned = False
+        if compress not in (None, "zstd"):
+            raise ValueError(f"compress is {compress!r}; it is 'zstd' or None")
+        named = isinstance(target, str | bytes | os.PathLike) and os.fsdecode(target).endswith(zstd.SUFFIX)
+        self._packer = zstd.Packer() if compress or named else None
         if target == "-":
             if sys.stdout is None:
                 raise DumpError("standard output is closed", errno.EBADF)
@@ -50,50 +88,91 @@ class Dumper:
         magic = int.from_bytes(file_header[:4], sys.byteorder)
         self._unit = 1 if magic == _NANOSECOND_MAGIC else 1000
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
-        _, error = self._write(memoryview(file_header))
+        first = self._packer.pack(file_header) if self._packer is not None else file_header
+        done, error = self._write(memoryview(first))
+        self.size = done
         if error is not None:
+            self._packer = None
             self.close()
             raise self._failure(error) from error
 
-    def write(self, block: Block) -> None:
-        """Append all packets of a block.
+    def room(self, block: Block, start: int, limit: int) -> int:
+        """See Sink.  A compressed file ends with a whole piece of a block: nobody knows what it comes to."""
+        count = len(block)
+        if self._packer is not None:
+            return start if self.size > limit else count
+        if self.size + block.nbytes + (count - start) * records.HEADER.size <= limit:
+            return count
+        sizes = map(records.HEADER.size.__add__, block.index.cast("I")[3 + 6 * start :: 6])
+        before = list(accumulate(sizes, initial=self.size))
+        return min(start + bisect_right(before, limit), count)
+
+    def write(self, block: Block, start: int = 0, stop: int | None = None) -> None:
+        """Append the packets of a block, or some of them.
 
         Raises DumpError when that fails; ``packets`` counts what is whole in the file, and a regular file
         is cut after the last of them, so that it stays readable.
         """
-        if block.savefile_unit == self._unit:
-            self._write_records(block.data, len(block))
+        first, last, _ = slice(start, stop).indices(len(block))
+        if first >= last:
             return
-        data = block.data
-        parts: list[bytes | memoryview] = []
-        for ts_ns, offset, caplen, wirelen, _ in RECORD.iter_unpack(block.index):
-            parts += (self._header(ts_ns, caplen, wirelen), data[offset : offset + caplen])
-            if len(parts) == _IOV_MAX:
-                self._write_parts(parts)
-                parts = []
-        self._write_parts(parts)
+        if block.savefile_unit == self._unit:
+            self._write_as_they_lie(block, first, last)
+        else:
+            self._write_parts(block, first, last)
 
     def write_packets(self, packets: Iterable[tuple[int, bytes]]) -> None:
         """Append (ts_ns, bytes) pairs, as iterating a capture gives them; wirelen is taken to be caplen."""
         parts: list[bytes | memoryview] = []
         for ts_ns, data in packets:
             parts += (self._header(ts_ns, len(data), len(data)), data)
-        self._write_records(memoryview(b"".join(parts)), len(parts) // 2)
+        self._append(memoryview(b"".join(parts)), len(parts) // 2)
 
     def close(self) -> None:
-        """Close the file, where the dumper opened it; a later write() is an error."""
-        fd, self._fd = self._fd, -1
+        """Close the file, where the dumper opened it; a later write() is an error.
+
+        Raises DumpError where the end of a compressed file cannot be written; all packets are in it then.
+        """
+        fd, packer = self._fd, self._packer
+        self._packer = None
+        error = self._write(memoryview(zstd.END))[1] if packer is not None and fd >= 0 else None
+        self._fd = -1
         if self._owned:
             self._owned = False
             os.close(fd)
+        if error is not None:
+            raise self._failure(error) from error
+
+    def _write_as_they_lie(self, block: Block, first: int, last: int) -> None:
+        """The bytes of the block are savefile records already."""
+        data = block.data
+        if (first, last) != (0, len(block)):
+            index = block.index
+            begin = RECORD.unpack_from(index, first * RECORD.size)[1] - records.HEADER.size
+            _, offset, caplen, _, _ = RECORD.unpack_from(index, (last - 1) * RECORD.size)
+            data = data[begin : offset + caplen]
+        self._append(data, last - first)
+
+    def _write_parts(self, block: Block, first: int, last: int) -> None:
+        data, index = block.data, block.index[first * RECORD.size : last * RECORD.size]
+        parts: list[bytes | memoryview] = []
+        for ts_ns, offset, caplen, wirelen, _ in RECORD.iter_unpack(index):
+            parts += (self._header(ts_ns, caplen, wirelen), data[offset : offset + caplen])
+            if len(parts) == _IOV_MAX:
+                self._append_parts(parts)
+                parts = []
+        self._append_parts(parts)
 
     def _header(self, ts_ns: int, caplen: int, wirelen: int) -> bytes:
         seconds, rest = divmod(ts_ns, records.NANOSECONDS)
         return records.HEADER.pack(seconds & 0xFFFFFFFF, rest // self._unit, caplen, wirelen)
 
-    def _write_parts(self, parts: list[bytes | memoryview]) -> None:
+    def _append_parts(self, parts: list[bytes | memoryview]) -> None:
         """One writev(2), so that lent memory is not copied on its way."""
         if not parts:
+            return
+        if self._packer is not None:
+            self._append(memoryview(b"".join(parts)), len(parts) // 2)
             return
         try:
             written = os.writev(self._fd, parts)
@@ -101,22 +180,53 @@ class Dumper:
             written = 0
         except OSError as error:
             raise self._failure(error) from error
-        if written == sum(len(part) for part in parts):
-            self.packets += len(parts) // 2
+        size = sum(map(len, parts))
+        if written == size:
+            self._count(size, len(parts) // 2)
         else:
-            self._write_records(memoryview(b"".join(parts)), len(parts) // 2, written)
+            self._append(memoryview(b"".join(parts)), len(parts) // 2, written)
 
-    def _write_records(self, data: memoryview, count: int, done: int = 0) -> None:
+    def _append(self, data: memoryview, count: int, done: int = 0) -> None:
+        """``data``, which is ``count`` records and of which ``done`` bytes were written."""
+        if self._packer is not None:
+            self._append_packed(self._packer.pack(data), data.nbytes, count)
+            return
         done, error = self._write(data, done)
         if error is None:
-            self.packets += count
+            self._count(data.nbytes, count)
             return
         whole, size = records.whole(data, done)
-        self.packets += whole
-        if self._regular and done > size:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, os.lseek(self._fd, size - done, os.SEEK_CUR))
+        self._count(size, whole)
+        if done > size:
+            self._cut(done - size)
         raise self._failure(error) from error
+
+    def _append_packed(self, packed: bytes, unpacked: int, count: int) -> None:
+        """All of it or nothing: where it does not fit, the frame ends before it, and a new one begins."""
+        done, error = self._write(memoryview(packed))
+        if error is None:
+            self._count(unpacked, count)
+            self.size += len(packed) - unpacked
+            return
+        self._cut(done)
+        _, unfinished = self._write(memoryview(zstd.END))
+        self._packer = zstd.Packer() if unfinished is None and self._regular else None
+        self.size += len(zstd.END)
+        failure = self._failure(error)
+        if self._packer is None:  # what comes after it could not be read
+            self.close()
+        raise failure from error
+
+    def _count(self, size: int, count: int) -> None:
+        self.size += size
+        self.packets += count
+        self.nbytes += size - count * records.HEADER.size
+
+    def _cut(self, size: int) -> None:
+        """Take the last ``size`` bytes back, where the target can."""
+        if self._regular:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, os.lseek(self._fd, -size, os.SEEK_CUR))
 
     def _write(self, data: memoryview, done: int = 0) -> tuple[int, OSError | None]:
         """write(2) until all is written: how many bytes were, and why not all."""
@@ -145,7 +255,8 @@ class Dumper:
 
     def __del__(self) -> None:
         if getattr(self, "_owned", False):
-            self.close()
+            with contextlib.suppress(DumpError):
+                self.close()
 
 
 def _wait_until_writable(fd: int) -> None:

@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -19,7 +19,8 @@ from ..errors import PcapError
 from ..sources.live import MAXIMUM_SNAPLEN
 from ..zerocopy import InUse
 from . import options as shared
-from .outcome import Exit, code_of, one_line, warn
+from .outcome import Exit, code_of, warn
+from .output import chosen, opened_files, output_options
 from .tally import Tally
 from .terminal import REFRESH, Progress, packets, progress, size
 
@@ -31,7 +32,7 @@ _PATIENCE = 0.4
 @click.command(short_help="Count packets, write them to a savefile, or print them.")
 @click.option("-i", "--device", required=True, metavar="DEV", help="The device; see `pypcapzc devices`.")
 @shared.filter_option
-@shared.write_option
+@output_options
 @shared.count_option
 @click.option("--duration", type=shared.SECONDS, metavar="S", help="Stop after S seconds.")
 @click.option(
@@ -62,7 +63,6 @@ _PATIENCE = 0.4
 def capture(
     device: str,
     filter_: str | None,
-    target: str | None,
     count: int | None,
     duration: float | None,
     mode: Mode,
@@ -72,12 +72,14 @@ def capture(
     immediate: bool,
     show: bool,
     as_json: bool,
+    **files: Any,
 ) -> int:
     """Capture packets: count them, write them to a savefile, or print them.
 
     Ctrl-C ends it, after the packets that the kernel has already taken; a second Ctrl-C at once.
     """
-    shared.check_standard_output(target, as_json, show)
+    output = chosen(**files)
+    shared.check_standard_output(output.target, as_json, show)
     opened = open_live(
         device,
         snaplen=snaplen,
@@ -88,8 +90,8 @@ def capture(
         mode=mode,
         filter=filter_,
     )
-    with opened, opened.dump_open(target) if target else nullcontext() as dumper:
-        session = _Session(opened, Tally(dumper, show), count, duration)
+    with opened, Tally(output.open(opened), show) as tally:
+        session = _Session(opened, tally, count, duration)
         in_use = opened.zero_copy
         with _interruptible(session):
             if not as_json:
@@ -99,10 +101,11 @@ def capture(
             with progress(not show) as line:
                 session.run(line)
         summary = session.summary(in_use)
+        written = output.written(tally.sink)
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        click.echo(_text(summary, target), err=target == "-" or show)
+        click.echo(_text(summary, written), err=output.target == "-" or show)
     if session.failure is not None:
         warn(str(session.failure))
         return code_of(session.failure)
@@ -132,9 +135,13 @@ class _Session:
                 self._take_the_rest(line)
         except PcapError as error:
             self.failure = error
+        try:
+            self.tally.close()
+        except PcapError as error:
+            self.failure = self.failure or error
 
     def _capture(self, line: Progress) -> bool:
-        """True where it ends with packets still coming, False where the count is complete."""
+        """True where it ends with packets still coming, False where the count or the files are complete."""
         deadline = math.inf if self._duration is None else time.monotonic() + self._duration
         while not self.interrupted and (left := deadline - time.monotonic()) > 0:
             wanted = None if self._count is None else self._count - self.tally.packets
@@ -142,6 +149,8 @@ class _Session:
                 return False
             for block in self.opened.blocks(min(left, REFRESH), wanted):
                 self.tally.take(block)
+                if self.tally.finished:
+                    return False
                 self._show(line)
             self._show(line)
         return True
@@ -192,6 +201,7 @@ class _Session:
             "interrupted": self.interrupted,
             "buffer_size": in_use.granted_bytes,
             "clipped": in_use.clipped,
+            "files": opened_files(self.tally.sink),
         }
 
 
@@ -212,13 +222,12 @@ def _interruptible(session: _Session) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _text(summary: dict[str, Any], target: str | None) -> str:
+def _text(summary: dict[str, Any], written: str) -> str:
     seconds = max(summary["seconds"], 1e-9)
-    where = f", written to {one_line(target)}" if target and target != "-" else ""
     before_filter = platforms.current().counts_before_filter
     return (
         f"{packets(summary['captured'])} captured ({size(summary['bytes'])} in {seconds:.2f} s, "
-        f"{summary['captured'] / seconds:,.0f}/s){where}\n"
+        f"{summary['captured'] / seconds:,.0f}/s){written}\n"
         f"{summary['received']:,} received {'before' if before_filter else 'by'} the filter, "
         f"{summary['dropped']:,} dropped by the kernel, "
         f"{summary['dropped_by_interface']:,} dropped by the interface\n"

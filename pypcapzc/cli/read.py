@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -12,7 +11,8 @@ import click
 from ..errors import PcapError
 from ..savefile import open_offline
 from . import options as shared
-from .outcome import Exit, code_of, one_line, warn
+from .outcome import Exit, code_of, warn
+from .output import chosen, opened_files, output_options
 from .tally import Tally
 from .terminal import packets, progress, size
 
@@ -20,30 +20,34 @@ from .terminal import packets, progress, size
 @click.command(short_help="Count, filter, print or convert the packets of a savefile.")
 @click.argument("file")
 @shared.filter_option
-@shared.write_option
+@output_options
 @shared.count_option
 @shared.print_option
 @shared.json_option
-def read(
-    file: str, filter_: str | None, target: str | None, count: int | None, show: bool, as_json: bool
-) -> int:
+def read(file: str, filter_: str | None, count: int | None, show: bool, as_json: bool, **files: Any) -> int:
     """Read a savefile (pcap or pcapng; - is standard input): count, filter, print, or write its packets."""
-    shared.check_standard_output(target, as_json, show)
-    if target not in (None, "-") and _same_file(file, target):
+    output = chosen(**files)
+    shared.check_standard_output(output.target, as_json, show)
+    if output.target not in (None, "-") and _same_file(file, output.target):
         raise click.UsageError(f"{file} would be overwritten while it is read; give -w another name")
     failure: PcapError | None = None
     with open_offline(file) as opened:
         if filter_ is not None:
             opened.set_filter(filter_)
-        with opened.dump_open(target) if target else nullcontext() as dumper, progress(not show) as line:
-            tally = Tally(dumper, show)
+        with Tally(output.open(opened), show) as tally, progress(not show) as line:
             try:
                 for block in opened.blocks(count=count):
                     tally.take(block)
+                    if tally.finished:
+                        break
                     if line.due():
                         line.update(tally.packets, tally.nbytes)
             except PcapError as error:  # all packets before the damage count
                 failure = error
+            try:
+                tally.close()
+            except PcapError as error:
+                failure = failure or error
         summary = {
             "captured": tally.packets,
             "received": None,
@@ -59,11 +63,12 @@ def read(
             "snaplen": opened.snapshot,
             "first_ns": tally.first_ns,
             "last_ns": tally.last_ns,
+            "files": opened_files(tally.sink),
         }
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        click.echo(_text(summary, target), err=target == "-" or show)
+        click.echo(_text(summary, output.written(tally.sink)), err=output.target == "-" or show)
     if failure is not None:
         warn(str(failure))
         return code_of(failure)
@@ -77,11 +82,10 @@ def _same_file(source: str, target: str) -> bool:
         return False
 
 
-def _text(summary: dict[str, Any], target: str | None) -> str:
-    where = f", written to {one_line(target)}" if target and target != "-" else ""
+def _text(summary: dict[str, Any], written: str) -> str:
     first, last = summary["first_ns"], summary["last_ns"]
     span = f" over {(last - first) / 1e9:.6f} s" if first is not None else ""
     return (
         f"{packets(summary['captured'])}, {size(summary['bytes'])}{span} "
-        f"({summary['datalink']}, snaplen {summary['snaplen']}){where}"
+        f"({summary['datalink']}, snaplen {summary['snaplen']}){written}"
     )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import click
 
 from ..block import RECORD, Block
-from ..dumper import Dumper
+from ..dumper import Sink
 from ..errors import DumpError
+from ..rotation import Rotating
 from .terminal import packet_line
 
 
@@ -17,7 +18,7 @@ from .terminal import packet_line
 class Tally:
     """Counts blocks after they were written and before they are printed: what is counted is in the file."""
 
-    dumper: Dumper | None
+    sink: Sink | None
     show: bool
     packets: int = 0
     nbytes: int = 0
@@ -25,18 +26,38 @@ class Tally:
     last_ns: int | None = None
     started: float = field(default_factory=time.monotonic)
 
+    @property
+    def finished(self) -> bool:
+        """Everything that may be written is."""
+        return isinstance(self.sink, Rotating) and self.sink.finished
+
     def take(self, block: Block) -> None:
         """Write, count and print a block.  Raises DumpError after counting what was written."""
-        if self.dumper is not None:
-            before = self.dumper.packets
+        if self.sink is None:
+            self._count(block, len(block), block.packet_bytes)
+        else:
+            before = self.sink.packets, self.sink.nbytes
             try:
-                self.dumper.write(block)
-            except OSError:
-                self._count(block, self.dumper.packets - before)
-                raise
-        self._count(block, len(block))
+                self.sink.write(block)
+            finally:
+                self._count(block, self.sink.packets - before[0], self.sink.nbytes - before[1])
         if self.show:
             self._print(block)
+
+    def close(self) -> None:
+        """Finish the files.  Raises DumpError; what is not in them then is no longer counted."""
+        if self.sink is not None:
+            try:
+                self.sink.close()
+            finally:
+                self.packets, self.nbytes = self.sink.packets, self.sink.nbytes
+
+    def __enter__(self) -> Tally:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.sink is not None:
+            self.sink.close()
 
     def _print(self, block: Block) -> None:
         data = block.data
@@ -47,20 +68,17 @@ class Tally:
         try:
             click.echo("\n".join(lines))
         except OSError as error:
-            if self.dumper is None:  # nothing else to report: click ends quietly where the reader has left
+            if self.sink is None:  # nothing else to report: click ends quietly where the reader has left
                 raise
             raise DumpError(f"standard output: {error.strerror}", error.errno) from error
 
-    def _count(self, block: Block, packets: int) -> None:
-        if packets:
-            times = block.index.cast("Q")[::3]
-            self.first_ns = times[0] if self.first_ns is None else self.first_ns
-            self.last_ns = times[packets - 1]
+    def _count(self, block: Block, packets: int, nbytes: int) -> None:
+        if packets > 0:
+            index = block.index
+            self.first_ns = RECORD.unpack_from(index)[0] if self.first_ns is None else self.first_ns
+            self.last_ns = RECORD.unpack_from(index, (packets - 1) * RECORD.size)[0]
         self.packets += packets
-        if packets == len(block):
-            self.nbytes += block.packet_bytes
-        else:
-            self.nbytes += sum(block.index.cast("I")[3::6][:packets])
+        self.nbytes += nbytes
 
     @property
     def seconds(self) -> float:

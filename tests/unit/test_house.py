@@ -18,14 +18,15 @@ PACKAGE = Path(pypcapzc.__file__).parent
 # From the design, top to bottom; within a row from left to right too.
 ROWS = (
     "errors",
-    "constants datalinks linktypes paths",
+    "constants datalinks linktypes paths zstd",
     "libpcap",
     "platforms",
     "zerocopy",
     "block waker handle filters counters",
     "decode selection",
-    "sources dumper",
+    "sources dumper rotation",
     "capture savefile devices",
+    "export",
     "scapy compat kit cli",
 )
 ORDER = [room for row in ROWS for room in row.split()]
