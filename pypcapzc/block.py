@@ -16,13 +16,16 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
+from . import companion
 from .errors import BlockInUseError, BlockReleasedError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+_R = TypeVar("_R", bound=bytes)
 
 RECORD = struct.Struct("=QIIII")
 """One index record, as the patched libpcap writes it: u64 ts_ns, u32 offset, caplen, wirelen, flags."""
@@ -329,19 +332,50 @@ class Block:
             yield ts_ns, data[offset : offset + caplen]
 
     def packets(self, start: int = 0, stop: int | None = None) -> list[bytes]:
-        """The bytes of packets ``start`` to ``stop``, as of a slice, copied: caplen bytes each, yours to keep.
+        """The bytes of packets ``start`` to ``stop``, as of a slice, copied: caplen bytes each.
 
         Raises BlockReleasedError after release.
         """
-        first, last, _ = slice(start, stop).indices(len(self))
-        data = bytes(self.data)
-        spans = RECORD.iter_unpack(self.index[first * RECORD.size : max(first, last) * RECORD.size])
-        return [data[offset : offset + caplen] for _, offset, caplen, _, _ in spans]
+        first, count = self._range(start, stop)
+        data, index = self.data, self.index
+        fast = companion.current()
+        if fast is not None:
+            place = companion.address(index) + first * RECORD.size
+            return fast.bytes_of(companion.address(data), data.nbytes, place, count)
+        copied = bytes(data)
+        spans = RECORD.iter_unpack(index[first * RECORD.size : (first + count) * RECORD.size])
+        return [copied[offset : offset + caplen] for _, offset, caplen, _, _ in spans]
 
     def times(self, start: int = 0, stop: int | None = None) -> list[int]:
-        """The ts_ns of packets ``start`` to ``stop``, as of a slice.  Raises BlockReleasedError after release."""
+        """The ts_ns of packets ``start`` to ``stop``, as of a slice.  Raises BlockReleasedError."""
         found: list[int] = self.index.cast("Q")[::3][start:stop].tolist()
         return found
+
+    def seconds(self, start: int = 0, stop: int | None = None) -> list[float]:
+        """The same in seconds, to the microsecond, as libpcap's struct timeval has them."""
+        first, count = self._range(start, stop)
+        index, fast = self.index, companion.current()
+        if fast is not None:
+            return fast.seconds_of(companion.address(index) + first * RECORD.size, count)
+        us = [ts_ns // 1000 for ts_ns in self.times(start, stop)]
+        return [each // 1_000_000 + each % 1_000_000 / 1e6 for each in us]
+
+    def records(self, kind: type[_R], start: int = 0, stop: int | None = None) -> list[_R]:
+        """The records (RECORD) of packets ``start`` to ``stop``, each a ``kind``: a subclass of bytes.
+
+        ``kind`` has ``__slots__ = ()`` and a __hash__ of its own; its __new__ may not be called.
+        """
+        first, count = self._range(start, stop)
+        index, fast = self.index, companion.current()
+        if fast is not None:
+            return fast.records_of(kind, companion.address(index) + first * RECORD.size, count)
+        size = RECORD.size
+        return [kind(index[at * size : (at + 1) * size]) for at in range(first, first + count)]
+
+    def _range(self, start: int, stop: int | None) -> tuple[int, int]:
+        """First packet and number of packets of a slice."""
+        first, last, _ = slice(start, stop).indices(len(self))
+        return first, max(last - first, 0)
 
     def copy(self) -> Block:
         """The same packets in memory of their own, which nobody asks back."""

@@ -7,9 +7,8 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, cast
 
 from .. import errors
@@ -50,8 +49,8 @@ def translated() -> Iterator[None]:
         raise PcapError(str(error)) from error
 
 
-class Pkthdr(tuple):  # type: ignore[type-arg]  # (ts_ns, caplen, wirelen): the cheapest object to make
-    """The header of a packet."""
+class Pkthdr(bytes):
+    """The header of a packet: its record (block.RECORD), since no other object is as cheap to make."""
 
     __slots__ = ()
     __module__ = "pcapy"
@@ -59,27 +58,25 @@ class Pkthdr(tuple):  # type: ignore[type-arg]  # (ts_ns, caplen, wirelen): the 
     __ne__ = object.__ne__
     __hash__ = object.__hash__
     __repr__ = object.__repr__
+    __str__ = object.__str__
 
     def getts(self) -> tuple[int, int]:
         """(seconds, microseconds) since the epoch."""
-        ts_ns: int = self[0]
+        ts_ns: int = RECORD.unpack(self)[0]
         return divmod(ts_ns // 1000, _SECOND_US)
 
     def getcaplen(self) -> int:
         """Bytes present."""
-        return cast("int", self[1])
+        return cast("int", RECORD.unpack(self)[2])
 
     def getlen(self) -> int:
         """Bytes on the wire."""
-        return cast("int", self[2])
+        return cast("int", RECORD.unpack(self)[3])
 
 
-def _headers(block: Block, start: int) -> Iterable[Pkthdr]:
+def _headers(block: Block, start: int) -> list[Pkthdr]:
     """A Pkthdr for each packet from ``start`` on."""
-    index = block.index[RECORD.size * start :]
-    times, fields = index.cast("Q")[::3].tolist(), index.cast("I")
-    caplens, wirelens = fields[3::6].tolist(), fields[4::6].tolist()
-    return map(partial(tuple.__new__, Pkthdr), zip(times, caplens, wirelens, strict=True))
+    return block.records(Pkthdr, start)
 
 
 class Reader:
@@ -250,7 +247,7 @@ class Reader:
         for block, start, stop in self._ranges(cursor, limit):
             classes = rules.classify(block, start, stop)
             chosen = tally.chosen(classes)
-            headers = list(_headers(block, start)) if chosen else []
+            headers = _headers(block, start) if chosen else []
             packets = block.packets(start, stop) if chosen else []
             done = stop - start
             try:

@@ -21,7 +21,7 @@ ROWS = (
     "constants datalinks linktypes paths zstd",
     "libpcap",
     "platforms",
-    "zerocopy",
+    "zerocopy companion",
     "block waker handle filters counters",
     "decode selection",
     "sources dumper rotation",

@@ -1,0 +1,225 @@
+"""The companion library: small C for what runs once a packet, where ctypes and Python would be too slow.
+
+`pypcapzc build` makes it from csrc/ and puts it beside the libpcap that it builds; it serves any libpcap, a
+stock one too.  It needs no headers of Python's: the C API's functions that it calls are handed over.  Where
+it is missing everything works without it, only slower.  ``PYPCAPZC_COMPANION`` names another, or ``none``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from ctypes import (
+    POINTER,
+    Structure,
+    c_char_p,
+    c_int,
+    c_ssize_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    py_object,
+)
+from pathlib import Path
+from typing import Any
+
+from .. import paths
+
+ABI = 1
+"""What pczc_abi() in csrc/python.c gives; both change when a function does."""
+
+FILE = "libpypcapzc.so"
+VARIABLE = "PYPCAPZC_COMPANION"
+
+
+class Api(Structure):
+    """struct api of csrc/python.c: the functions of CPython's C API that it calls."""
+
+    NAMES = (
+        "PyList_New",
+        "PyList_SetItem",
+        "Py_DecRef",
+        "PyBytes_FromStringAndSize",
+        "PyLong_FromUnsignedLongLong",
+        "PyFloat_FromDouble",
+        "PyType_GenericAlloc",
+        "PyBytes_AsString",
+    )
+    _fields_ = tuple((name, c_void_p) for name in NAMES)
+
+
+class Arena(Structure):
+    """struct arena of csrc/arena.c: packets collected by pcap_dispatch(3PCAP)."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("size", c_uint64),
+        ("used", c_uint64),
+        ("index", c_void_p),
+        ("room", c_uint32),
+        ("count", c_uint32),
+        ("unit", c_uint32),
+        ("lost", c_uint32),
+    )
+
+
+class _Buffer(Structure):
+    """Py_buffer, the same since Python 2.6."""
+
+    _fields_ = (
+        ("buf", c_void_p),
+        ("obj", c_void_p),
+        ("len", c_ssize_t),
+        ("itemsize", c_ssize_t),
+        ("readonly", c_int),
+        ("ndim", c_int),
+        ("format", c_char_p),
+        ("shape", c_void_p),
+        ("strides", c_void_p),
+        ("suboffsets", c_void_p),
+        ("internal", c_void_p),
+    )
+
+
+_VIEW = POINTER(_Buffer)
+_PYTHON = {
+    "pczc_packets": (py_object, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32)),
+    "pczc_times": (py_object, (c_void_p, c_void_p, c_uint32)),
+    "pczc_seconds": (py_object, (c_void_p, c_void_p, c_uint32)),
+    "pczc_records": (py_object, (c_void_p, py_object, c_void_p, c_uint32)),
+}
+"""Called with the interpreter's lock held."""
+_C = {
+    "pczc_abi": (c_uint32, ()),
+    "pczc_arena_new": (POINTER(Arena), (c_uint64, c_uint32, c_uint32)),
+    "pczc_arena_free": (None, (POINTER(Arena),)),
+    "pczc_savefile_size": (c_uint64, (c_void_p, c_uint32, c_uint64)),
+    "pczc_savefile_records": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_uint32, c_void_p)),
+    "pczc_profile_new": (c_void_p, (c_void_p, c_char_p, c_uint64)),
+    "pczc_profile_free": (None, (c_void_p,)),
+    "pczc_profile_classify": (None, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p)),
+    "pczc_profile_write": (
+        c_uint32,
+        (
+            *(c_void_p, c_uint64, c_void_p, c_uint32, c_char_p, c_uint32, c_uint32),
+            *(c_void_p, c_uint64, POINTER(c_uint64)),
+        ),
+    ),
+    "pczc_profile_batch": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p)),
+}
+"""Called without it."""
+
+
+class Companion:
+    """A loaded companion library.  Addresses are ints; who passes one keeps the memory alive."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError where it cannot be loaded, AttributeError where it lacks a function."""
+        self.path = path
+        with_lock, without = ctypes.PyDLL(str(path)), ctypes.CDLL(str(path))
+        for library, table in ((with_lock, _PYTHON), (without, _C)):
+            for name, (result, arguments) in table.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
+                setattr(self, name.removeprefix("pczc_"), function)
+        self.collect: Any = without.pczc_collect
+        """The C function itself, a pcap_handler: its first argument is an Arena."""
+        pointers = (ctypes.cast(getattr(ctypes.pythonapi, name), c_void_p) for name in Api.NAMES)
+        self.api = Api(*pointers)
+        self._api = ctypes.addressof(self.api)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self.path} has no pczc_{name}")
+
+    def bytes_of(self, base: int, length: int, index: int, count: int) -> list[bytes]:
+        """The bytes of ``count`` packets whose records begin at ``index``, in a block at ``base``."""
+        found: list[bytes] = self.packets(self._api, base, length, index, count)
+        return found
+
+    def times_of(self, index: int, count: int) -> list[int]:
+        """Their times in nanoseconds."""
+        found: list[int] = self.times(self._api, index, count)
+        return found
+
+    def seconds_of(self, index: int, count: int) -> list[float]:
+        """Their times in seconds, to the microsecond, as libpcap's struct timeval has them."""
+        found: list[float] = self.seconds(self._api, index, count)
+        return found
+
+    def records_of(self, kind: type[Any], index: int, count: int) -> list[Any]:
+        """The record of each (block.RECORD) as a ``kind``: a subclass of bytes with ``__slots__ = ()``.
+
+        Its __new__ is not called, and its __hash__ must not be bytes' own.
+        """
+        found: list[Any] = self.records(self._api, kind, index, count)
+        return found
+
+
+def address(view: memoryview) -> int:
+    """Where the memory of a contiguous view begins; it stays there as long as the view lives."""
+    buffer = _Buffer()
+    ctypes.pythonapi.PyObject_GetBuffer(py_object(view), ctypes.byref(buffer), 0)
+    try:
+        return buffer.buf or 0
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
+
+
+_lock = threading.Lock()
+_looked = False
+_current: Companion | None = None
+_reason = ""
+
+
+def current() -> Companion | None:
+    """The companion library of this process; looked for once."""
+    global _looked, _current, _reason
+    if not _looked:
+        with _lock:
+            if not _looked:
+                _current, _reason = _load()
+                _looked = True
+    return _current
+
+
+def reason() -> str:
+    """Where it was found, or why there is none, and what changes that."""
+    current()
+    return _reason
+
+
+def forget() -> None:
+    """Look for it again when it is needed next."""
+    global _looked
+    with _lock:
+        _looked = False
+
+
+def _load() -> tuple[Companion | None, str]:
+    if sys.implementation.name != "cpython":
+        return None, f"it is for CPython, and this is {sys.implementation.name}"
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == "none":
+        return None, f"{VARIABLE} is none"
+    candidates = [Path(wanted)] if wanted else _candidates()
+    path = next((each for each in candidates if each.is_file()), None)
+    if path is None:
+        where = f"{VARIABLE} names {wanted}, which is no file" if wanted else "it has not been built"
+        return None, f"{where}; `pypcapzc build` makes one"
+    try:
+        found = Companion(path)
+        if found.abi() != ABI:
+            raise AttributeError(f"it has ABI {found.abi()}, this version needs {ABI}")
+    except (OSError, AttributeError) as error:
+        return None, f"{path} cannot be used: {error}; `pypcapzc build` makes a new one"
+    return found, str(path)
+
+
+def _candidates() -> list[Path]:
+    found = [Path(__file__).parent.parent / "_bundled" / FILE]
+    try:
+        return [paths.installed_libraries_dir() / FILE, *found]
+    except (RuntimeError, OSError):  # a user without a home folder
+        return found

@@ -1,0 +1,343 @@
+/*
+ * The classes of pcapy-ng's two profiles, as pypcapzc/compat/pcapy_classes.py describes them, decided for many
+ * packets of a block in one call; and writing packets into memory one after the other.
+ *
+ * Nothing here needs the interpreter: callers release its lock.  A struct profile is for one thread at a time.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "records.h"
+
+#define PROTO_TCP	6
+#define PROTO_UDP	17
+#define TH_SYN		0x02
+
+/* Security profile; the generic one has OTHER, FLOW_HEAD and SET_MATCH, which are 0, 1 and 2 too. */
+enum { DNS, PAYLOAD, NOISE, ADDRESS, HEAD, SYN };
+enum { OTHER, FLOW_HEAD, SET_MATCH };
+
+/* What Rules in pcapy_classes.py fills in; ports are bitmaps of 65536 bits. */
+struct profile_rules {
+	uint32_t	security;	/* 0: generic */
+	uint32_t	l2_offset;
+	uint32_t	flow_cutoff;	/* 0: no flow heads */
+	uint32_t	dns_port;
+	uint8_t		payload_ports[65536 / 8];
+	uint8_t		head_ports[65536 / 8];
+};
+
+/*
+ * Packets seen of each flow.  A flow has its place in one of FLOW_SETS sets of FLOW_WAYS; the one of them that
+ * was not seen for the longest time makes room.  Flows are told apart by 64 bits of a hash.
+ */
+#define FLOW_WAYS	4
+#define FLOW_SETS	(1 << 18)
+
+struct flow {
+	uint64_t	key;
+	uint32_t	seen;
+	uint32_t	last;	/* when, in packets that asked */
+};
+
+struct profile {
+	struct profile_rules	 rules;
+	uint32_t		*addresses;	/* open addressing; 0 is a free place */
+	uint32_t		 shift;		/* 32 less the bits of a place */
+	struct flow		*flows;
+	uint32_t		 now;
+};
+
+struct found {
+	const u_char	*ip;
+	const u_char	*transport;	/* NULL: no ports */
+	u_int		 left;		/* bytes from there */
+	u_int		 sport, dport;
+};
+
+static u_int
+get16(const u_char *p)
+{
+	return ((u_int)p[0] << 8 | p[1]);
+}
+
+static int
+has_port(const uint8_t *ports, u_int port)
+{
+	return (ports[port >> 3] >> (port & 7) & 1);
+}
+
+static uint32_t
+place_of(const struct profile *p, uint32_t address)
+{
+	/* The high bits of a product depend on all bits of the factors. */
+	return ((uint32_t)(address * 0x9e3779b1u) >> p->shift);
+}
+
+static int
+is_member(const struct profile *p, uint32_t address)
+{
+	uint32_t mask = 0xffffffffu >> p->shift, i;
+
+	if (p->addresses == NULL || address == 0)
+		return (0);
+	for (i = place_of(p, address); p->addresses[i] != 0; i = (i + 1) & mask)
+		if (p->addresses[i] == address)
+			return (1);
+	return (0);
+}
+
+static int
+add_members(struct profile *p, const u_char *addresses, uint64_t count)
+{
+	uint32_t bits = 4, mask, address, i;
+	uint64_t n;
+
+	while (bits < 31 && (uint64_t)1 << bits < 2 * count + 1)
+		bits++;
+	p->shift = 32 - bits;
+	mask = 0xffffffffu >> p->shift;
+	p->addresses = calloc((size_t)mask + 1, sizeof(*p->addresses));
+	if (p->addresses == NULL)
+		return (-1);
+	for (n = 0; n < count; n++) {
+		memcpy(&address, addresses + 4 * n, sizeof(address));
+		if (address == 0)
+			continue;
+		for (i = place_of(p, address); p->addresses[i] != 0 &&
+		    p->addresses[i] != address; i = (i + 1) & mask)
+			;
+		p->addresses[i] = address;
+	}
+	return (0);
+}
+
+void
+pczc_profile_free(struct profile *p)
+{
+	if (p != NULL) {
+		free(p->addresses);
+		free(p->flows);
+		free(p);
+	}
+}
+
+/* `addresses` are `count` IPv4 addresses as they are in packets.  NULL: no memory. */
+struct profile *
+pczc_profile_new(const struct profile_rules *rules, const u_char *addresses, uint64_t count)
+{
+	struct profile *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return (NULL);
+	p->rules = *rules;
+	if (count != 0 && (count > 1u << 30 || add_members(p, addresses, count) != 0))
+		goto fail;
+	if (rules->flow_cutoff != 0) {
+		p->flows = calloc(FLOW_SETS * FLOW_WAYS, sizeof(*p->flows));
+		if (p->flows == NULL)
+			goto fail;
+	}
+	return (p);
+
+fail:
+	pczc_profile_free(p);
+	return (NULL);
+}
+
+/* Every bit of the result depends on every bit of x: Stafford's variant 13 of MurmurHash3's finalizer. */
+static uint64_t
+mixed(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return (x ^ x >> 31);
+}
+
+/* Counts the packet, and tells whether it is one of the first of its flow. */
+static int
+is_head(struct profile *p, const struct found *f)
+{
+	struct flow *set, *flow;
+	uint64_t addresses, rest, key;
+	int i;
+
+	memcpy(&addresses, f->ip + 12, sizeof(addresses));
+	rest = (uint64_t)f->sport << 32 | f->dport << 16 | f->ip[9];
+	key = mixed(mixed(addresses) + rest) | 1;	/* 0 is a free place */
+	set = p->flows + (key >> 46) * FLOW_WAYS;
+	p->now++;
+	for (flow = set, i = 0; i < FLOW_WAYS; i++) {
+		if (set[i].key == key) {
+			flow = &set[i];
+			break;
+		}
+		if (set[i].key == 0 ? flow->key != 0 :
+		    flow->key != 0 && p->now - set[i].last > p->now - flow->last)
+			flow = &set[i];
+	}
+	if (flow->key != key) {
+		flow->key = key;
+		flow->seen = 0;
+	}
+	flow->last = p->now;
+	if (flow->seen >= p->rules.flow_cutoff)
+		return (0);
+	flow->seen++;
+	return (1);
+}
+
+/* The IPv4 header at l2_offset, or behind up to two VLAN tags that end there; and the ports. */
+static int
+locate(const struct profile *p, const u_char *packet, u_int caplen, struct found *f)
+{
+	u_int at = p->rules.l2_offset, tags, type, header;
+
+	for (tags = 0;; tags++, at += 4) {
+		if (caplen < at + 20)
+			return (0);
+		if (packet[at] >> 4 == 4)
+			break;
+		if (tags == 2 || at < 2)
+			return (0);
+		type = get16(packet + at - 2);
+		if (type != 0x8100 && type != 0x88a8)
+			return (0);
+	}
+	f->ip = packet + at;
+	f->transport = NULL;
+	header = (f->ip[0] & 15) * 4;
+	if ((f->ip[9] == PROTO_TCP || f->ip[9] == PROTO_UDP) && header >= 20 &&
+	    caplen >= at + header + 4) {
+		f->transport = f->ip + header;
+		f->left = caplen - at - header;
+		f->sport = get16(f->transport);
+		f->dport = get16(f->transport + 2);
+	}
+	return (1);
+}
+
+static int
+matches_set(const struct profile *p, const struct found *f)
+{
+	uint32_t source, destination;
+
+	memcpy(&source, f->ip + 12, sizeof(source));
+	memcpy(&destination, f->ip + 16, sizeof(destination));
+	return (is_member(p, source) || is_member(p, destination));
+}
+
+static int
+has_either_port(const uint8_t *ports, const struct found *f)
+{
+	return (has_port(ports, f->sport) || has_port(ports, f->dport));
+}
+
+static int
+generic(struct profile *p, const u_char *packet, u_int caplen)
+{
+	struct found f;
+
+	if (!locate(p, packet, caplen, &f))
+		return (OTHER);
+	if (p->addresses != NULL && matches_set(p, &f))
+		return (SET_MATCH);
+	return (p->flows != NULL && f.transport != NULL && is_head(p, &f) ? FLOW_HEAD : OTHER);
+}
+
+static int
+security(struct profile *p, const u_char *packet, u_int caplen)
+{
+	struct found f;
+	u_int header;
+
+	if (!locate(p, packet, caplen, &f))
+		return (NOISE);
+	if (f.transport != NULL && (f.sport == p->rules.dns_port || f.dport == p->rules.dns_port))
+		return (DNS);
+	if (f.transport != NULL && f.ip[9] == PROTO_TCP && f.left >= 14) {
+		if (f.transport[13] == TH_SYN)
+			return (SYN);
+		header = (f.transport[12] >> 4) * 4;
+		if (header >= 20 && f.left > header && has_either_port(p->rules.payload_ports, &f))
+			return (PAYLOAD);
+	}
+	if (p->addresses != NULL && matches_set(p, &f))
+		return (ADDRESS);
+	if (p->flows != NULL && f.transport != NULL && has_either_port(p->rules.head_ports, &f) &&
+	    is_head(p, &f))
+		return (HEAD);
+	return (NOISE);
+}
+
+/* The class of each of `count` packets into `classes`. */
+void
+pczc_profile_classify(struct profile *p, const u_char *base, uint64_t length,
+    const struct record *index, uint32_t count, uint8_t *classes)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		const u_char *packet = base + index[i].offset;
+		u_int caplen = record_caplen(&index[i], length);
+
+		classes[i] = (uint8_t)(p->rules.security ? security(p, packet, caplen) :
+		    generic(p, packet, caplen));
+	}
+}
+
+/*
+ * Those of `count` packets whose class is in `mask`, one after the other: u32 caplen, u8 class (plus
+ * `class_base`), the bytes.  `used` says where in the `size` bytes of `buffer` to begin, and then where it
+ * ended.  Gives how many found no room.
+ */
+uint32_t
+pczc_profile_write(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
+    const uint8_t *classes, uint32_t mask, uint32_t class_base, u_char *buffer, uint64_t size,
+    uint64_t *used)
+{
+	uint32_t i, overflow = 0, caplen;
+	u_char *to;
+
+	for (i = 0; i < count; i++) {
+		if (!(mask >> classes[i] & 1))
+			continue;
+		caplen = record_caplen(&index[i], length);
+		if (size - *used < 5 + (uint64_t)caplen) {
+			overflow++;
+			continue;
+		}
+		to = buffer + *used;
+		to[0] = (u_char)caplen;
+		to[1] = (u_char)(caplen >> 8);
+		to[2] = (u_char)(caplen >> 16);
+		to[3] = (u_char)(caplen >> 24);
+		to[4] = (u_char)(class_base + classes[i]);
+		memcpy(to + 5, base + index[i].offset, caplen);
+		*used += 5 + (uint64_t)caplen;
+	}
+	return (overflow);
+}
+
+struct batch_record {
+	uint32_t	sec, usec, offset, caplen;
+};
+
+/* All packets' bytes one after the other into `out`, which is as large as the sum of the caplens. */
+void
+pczc_profile_batch(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
+    u_char *out, struct batch_record *meta)
+{
+	uint32_t i, offset = 0;
+	uint64_t us;
+
+	for (i = 0; i < count; i++) {
+		us = index[i].ts_ns / 1000;
+		meta[i].sec = (uint32_t)(us / 1000000);
+		meta[i].usec = (uint32_t)(us % 1000000);
+		meta[i].offset = offset;
+		meta[i].caplen = record_caplen(&index[i], length);
+		memcpy(out + offset, base + index[i].offset, meta[i].caplen);
+		offset += meta[i].caplen;
+	}
+}

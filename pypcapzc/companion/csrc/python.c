@@ -1,0 +1,109 @@
+/*
+ * Lists of Python objects from a block, in one call: bytes, times, records.
+ *
+ * There are no headers of Python's here.  The functions of its C API are handed over by their addresses, so
+ * that one build serves every version of the interpreter.  Call these with its lock held (ctypes.PyDLL).
+ * Where an object cannot be made, they give NULL and leave the interpreter's exception set.
+ */
+#include <string.h>
+
+#include "records.h"
+
+typedef void object;
+typedef ssize_t py_ssize;
+
+/* companion.Api in __init__.py has the same fields. */
+struct api {
+	object	*(*list_new)(py_ssize);
+	int	(*list_set)(object *, py_ssize, object *);	/* takes the reference */
+	void	(*decref)(object *);
+	object	*(*bytes)(const char *, py_ssize);
+	object	*(*from_u64)(unsigned long long);
+	object	*(*from_double)(double);
+	object	*(*alloc)(object *, py_ssize);			/* PyType_GenericAlloc */
+	char	*(*bytes_memory)(object *);			/* PyBytes_AsString */
+};
+
+/* Put an object into a list; what could not be made ends it. */
+static int
+put(const struct api *py, object *list, py_ssize i, object *made)
+{
+	return (made != NULL && py->list_set(list, i, made) == 0);
+}
+
+object *
+pczc_packets(const struct api *py, const u_char *base, uint64_t length, const struct record *index,
+    uint32_t count)
+{
+	object *list = py->list_new(count);
+	uint32_t i;
+
+	for (i = 0; list != NULL && i < count; i++) {
+		const char *packet = (const char *)base + index[i].offset;
+
+		if (!put(py, list, i, py->bytes(packet, record_caplen(&index[i], length)))) {
+			py->decref(list);
+			return (NULL);
+		}
+	}
+	return (list);
+}
+
+object *
+pczc_times(const struct api *py, const struct record *index, uint32_t count)
+{
+	object *list = py->list_new(count);
+	uint32_t i;
+
+	for (i = 0; list != NULL && i < count; i++) {
+		if (!put(py, list, i, py->from_u64(index[i].ts_ns))) {
+			py->decref(list);
+			return (NULL);
+		}
+	}
+	return (list);
+}
+
+/* Seconds since the epoch: whole ones plus the microseconds, as libpcap's struct timeval has them. */
+object *
+pczc_seconds(const struct api *py, const struct record *index, uint32_t count)
+{
+	object *list = py->list_new(count);
+	uint32_t i;
+
+	for (i = 0; list != NULL && i < count; i++) {
+		uint64_t us = index[i].ts_ns / 1000;
+		double seconds = (double)(us / 1000000) + (double)(us % 1000000) / 1e6;
+
+		if (!put(py, list, i, py->from_double(seconds))) {
+			py->decref(list);
+			return (NULL);
+		}
+	}
+	return (list);
+}
+
+/* Each packet's record as an object of `type`, a subclass of bytes that adds no members. */
+object *
+pczc_records(const struct api *py, object *type, const struct record *index, uint32_t count)
+{
+	object *list = py->list_new(count), *made;
+	uint32_t i;
+
+	for (i = 0; list != NULL && i < count; i++) {
+		made = py->alloc(type, sizeof(*index));
+		if (made != NULL)
+			memcpy(py->bytes_memory(made), &index[i], sizeof(*index));
+		if (!put(py, list, i, made)) {
+			py->decref(list);
+			return (NULL);
+		}
+	}
+	return (list);
+}
+
+uint32_t
+pczc_abi(void)
+{
+	return (1);	/* companion.ABI in __init__.py */
+}
