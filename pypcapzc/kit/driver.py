@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -11,9 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from .. import paths
-from . import data, engines, install, manifest, patching, pins, recipe, sources, sysroots, targets, verify
+from . import (
+    companion,
+    data,
+    engines,
+    install,
+    manifest,
+    patching,
+    pins,
+    recipe,
+    sources,
+    sysroots,
+    targets,
+    verify,
+)
 from .engines import Engine, Job, Options, Report
-from .failures import PatchError, room_in
+from .failures import PatchError, ToolError, room_in
 from .patching import Patch
 from .store import LICENSE, Store, Stored
 from .targets import HOST, Target
@@ -174,6 +188,16 @@ class _Run:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
+    def _companion(self) -> bytes | None:
+        """The library that goes beside a patched one; it is small, and always compiled on this machine."""
+        if self.request.stock:
+            return None
+        try:
+            return companion.build(self.target)
+        except ToolError as error:
+            self.report(f"without the companion library, which makes Python faster: {error}")
+            return None
+
     def placed(self, stored: Stored, cached: bool, began: float) -> Result:
         """Try it if it is for this host, and put it where it is used."""
         made = dict(stored.manifest)
@@ -182,8 +206,11 @@ class _Run:
             here = verify.check_on_host(stored.library)
             verify.demand(here, f"libpcap {made['libpcap']} for this host")
             made["checks"] = [*made["checks"], *(check.as_dict() for check in here)]
+        extra = self._companion()
+        if extra is not None:
+            made["companion"] = {"file": companion.FILE, "sha256": hashlib.sha256(extra).hexdigest()}
         folders = install.destinations(self.request.target, self.request.stock, self.request.out)
-        placed = [install.put(stored.library, made, folder) for folder in folders]
+        placed = [install.put(stored.library, made, extra, folder) for folder in folders]
         return Result(
             target=self.request.target,
             libpcap=made["libpcap"],

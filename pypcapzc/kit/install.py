@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import paths
+from .. import companion, paths
 from . import manifest as manifests
 from .recipe import SONAME
 from .sources import incoming
@@ -32,8 +32,8 @@ def destinations(target: str, stock: bool, out: Path | None) -> list[Path]:
     return found
 
 
-def put(library: Path, manifest: Mapping[str, Any], folder: Path) -> Path:
-    """Copy a library and its manifest into a folder.
+def put(library: Path, manifest: Mapping[str, Any], extra: bytes | None, folder: Path) -> Path:
+    """Copy a library, its manifest and, where there is one, the companion library into a folder.
 
     Each file appears in one step: a process that has the old library open keeps the old one.
     """
@@ -43,6 +43,9 @@ def put(library: Path, manifest: Mapping[str, Any], folder: Path) -> Path:
             shutil.copyfile(license_, temporary)
     with incoming(folder / SONAME) as temporary:
         shutil.copyfile(library, temporary)
+    if extra is not None:
+        with incoming(folder / companion.FILE) as temporary:
+            temporary.write_bytes(extra)
     with incoming(folder / manifests.FILE) as temporary:
         temporary.write_text(manifests.dump(manifest))
     return folder / SONAME

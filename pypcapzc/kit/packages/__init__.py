@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ... import companion
 from .. import manifest as manifests
 from .. import targets
 from ..failures import PackageError
@@ -29,6 +30,8 @@ class Content:
     manifest: dict[str, Any]
     license: bytes
     target: Target
+    companion: bytes | None = None
+    """The companion library, where it was built along."""
 
     @property
     def version(self) -> str:
@@ -56,7 +59,22 @@ def read(folder: Path) -> Content:
         raise PackageError(f"{folder / manifests.FILE} is damaged: build it again with --force") from error
     if hashlib.sha256(library).hexdigest() != manifest["sha256"]:
         raise PackageError(f"{folder / SONAME} is not what its manifest says: build it again with --force")
-    return Content(library, manifest, license_, targets.parse(manifest["target"]))
+    return Content(
+        library, manifest, license_, targets.parse(manifest["target"]), _companion(folder, manifest)
+    )
+
+
+def _companion(folder: Path, manifest: dict[str, Any]) -> bytes | None:
+    if "companion" not in manifest:
+        return None
+    path = folder / companion.FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise PackageError(f"{path} is missing: build it again") from error
+    if hashlib.sha256(content).hexdigest() != manifest["companion"]["sha256"]:
+        raise PackageError(f"{path} is not what its manifest says: build it again")
+    return content
 
 
 def make(folder: Path, into: Path, options: Options) -> list[Path]:

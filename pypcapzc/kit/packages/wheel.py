@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from ... import companion
 from .. import data
 from .. import manifest as manifests
 from ..failures import PackageError
@@ -52,13 +53,15 @@ def pack(content: Content, _options: Options) -> tuple[str, bytes]:
         f"{info}/WHEEL": wheel.encode(),
         f"{info}/entry_points.txt": (installed.read_text("entry_points.txt") or "").encode(),
     }
+    if content.companion is not None:
+        files[f"{_BUNDLED}/{companion.FILE}"] = content.companion
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content_ in files.items():
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = (0o100755 if name.endswith(SONAME) else 0o100644) << 16
+            entry.external_attr = (0o100755 if name.startswith(f"{_BUNDLED}/lib") else 0o100644) << 16
             archive.writestr(entry, content_)
     return f"pypcapzc-{version}-py3-none-{'.'.join(platforms)}.whl", raw.getvalue()
 
