@@ -13,13 +13,16 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, Literal, Protocol
 
-from . import zstd
-from .block import RECORD, Block
+from . import companion, zstd
+from .block import RECORD, Block, rounded
 from .errors import DumpError
 from .sources import records
 
 _NANOSECOND_MAGIC = 0xA1B23C4D  # pcap-savefile(5)
 _IOV_MAX = 512  # pairs of header and data for one writev(2); the limit is 1024 everywhere
+
+_BUFFER = 128 * 1024
+"""Bytes laid out before they are written: few calls, and still in the cache when the kernel copies them."""
 
 Compression = Literal["zstd"]
 
@@ -67,6 +70,7 @@ class Dumper:
         and precision.  ``compress``: "zstd"; without it a path that ends in .zst is compressed, too.
         """
         self.packets = self.nbytes = self.size = 0
+        self._buffer = bytearray()
         self._owned = False
         if compress not in (None, "zstd"):
             raise ValueError(f"compress is {compress!r}; it is 'zstd' or None")
@@ -118,6 +122,8 @@ class Dumper:
             return
         if block.savefile_unit == self._unit:
             self._write_as_they_lie(block, first, last)
+        elif (c := companion.current()) is not None:
+            self._write_laid_out(c, block, first, last)
         else:
             self._write_parts(block, first, last)
 
@@ -152,6 +158,20 @@ class Dumper:
             _, offset, caplen, _, _ = RECORD.unpack_from(index, (last - 1) * RECORD.size)
             data = data[begin : offset + caplen]
         self._append(data, last - first)
+
+    def _write_laid_out(self, c: companion.Companion, block: Block, first: int, last: int) -> None:
+        """By way of a buffer, in which C puts one record after the other."""
+        data, index = block.data, block.index
+        base, records_at = companion.address(data), companion.address(index)
+        step = max(1, _BUFFER // (data.nbytes // len(block) + records.HEADER.size))
+        for begin in range(first, last, step):
+            count, at = min(step, last - begin), records_at + begin * RECORD.size
+            size = c.savefile_size(at, count, data.nbytes)
+            if size > len(self._buffer):
+                self._buffer = bytearray(rounded(size))
+            out = memoryview(self._buffer)[:size]
+            c.savefile_records(base, data.nbytes, at, count, self._unit, companion.address(out))
+            self._append(out, count)
 
     def _write_parts(self, block: Block, first: int, last: int) -> None:
         data, index = block.data, block.index[first * RECORD.size : last * RECORD.size]
