@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .errors import PcapError as PcapError
     from .errors import SavefileError as SavefileError
     from .errors import ZeroCopyUnavailableError as ZeroCopyUnavailableError
+    from .fanout import Fanout as Fanout
     from .rotation import Rotating as Rotating
     from .rotation import Rotation as Rotation
     from .savefile import open_offline as open_offline
@@ -68,6 +69,7 @@ _NAMES = {
         "SavefileError",
         "ZeroCopyUnavailableError",
     ),
+    "fanout": ("Fanout",),
     "rotation": ("Rotating", "Rotation"),
     "savefile": ("open_offline",),
 }

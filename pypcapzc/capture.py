@@ -21,6 +21,7 @@ from .constants import PCAP_NETMASK_UNKNOWN, pcap_direction_t
 from .counters import Counters, Stats
 from .dumper import Compression, Dumper
 from .errors import CaptureClosedError, FilterError, PcapError
+from .fanout import Fanout, join, start
 from .filters import compiled
 from .handle import Handle, error_text, failure
 from .libpcap import extension, library
@@ -64,6 +65,8 @@ class Capture:
         self._broken = False
         self._mine = threading.local()  # the iterator of each thread: a shared one would lose packets
         self._counters = Counters(handle)
+        self.fanout: Fanout | None = None
+        """The group that it shares the device's packets with, its number filled in."""
         with handle.borrow() as pcap:
             self._fd: int = self._c.pcap_get_selectable_fd(pcap) if live else -1
             self.snapshot: int = self._c.pcap_snapshot(pcap)
@@ -313,6 +316,23 @@ class Capture:
         began_ns = time.time_ns() if self.live else None
         return Rotating(target, rotation, lambda name: Dumper(name, header, compress), began_ns)
 
+    def enter(self, fanout: Fanout, patience: float) -> None:
+        """Share the device's packets from now on; for open_live(), which then lets them flow in.
+
+        What came before is forgotten, and so are the counters; ``patience`` is how many seconds a packet that
+        the kernel has may take.  Raises PcapError.
+        """
+
+        def forget() -> None:
+            stats = self.stats()
+            left = stats.received - stats.dropped
+            while left > 0 and (block := self.next_block(patience)) is not None:
+                left -= len(block)
+                block.release()
+
+        self.fanout = join(self._fd, self.name, fanout, forget)
+        self._counters.restart()
+
     # --- what it is ------------------------------------------------------------------------------
 
     @property
@@ -444,6 +464,7 @@ def open_live(
     tstamp_precision: Literal["nano", "micro"] = "nano",
     tstamp_type: str | None = None,
     rfmon: bool = False,
+    fanout: Fanout | None = None,
 ) -> Capture:
     """Capture on a device (pcap_create(3PCAP), pcap_activate(3PCAP); libpcap 1.0, nanoseconds 1.5.1).
 
@@ -457,6 +478,7 @@ def open_live(
     filter        a pcap-filter(7) expression, installed before the first packet is read
     tstamp_type   a pcap-tstamp(7) name, as "adapter"
     rfmon         monitor mode
+    fanout        share the device's packets with other captures: see Fanout
 
     Raises DeviceNotFoundError, CapturePermissionError, FilterError, LibraryError, ValueError for an option
     out of range, PcapError with libpcap's message for anything else.
@@ -473,10 +495,14 @@ def open_live(
     except BaseException:
         handle.close()
         raise
-    if filter is not None:
-        try:
+    try:
+        if fanout is not None:
+            capture.enter(fanout, 0.2 + 2 * timeout_ms / 1000)
+        if filter is not None:
             capture.set_filter(filter)
-        except BaseException:
-            capture.close()
-            raise
+        elif fanout is not None:
+            start(capture.fileno())
+    except BaseException:
+        capture.close()
+        raise
     return capture

@@ -56,6 +56,11 @@ class Counters:
         """
         self._add(anew=True)
 
+    def restart(self) -> None:
+        """Count from 0, as from here on.  CaptureClosedError on a closed handle."""
+        self._add()
+        self._total = [0, 0, 0]
+
     def last(self) -> Stats:
         """What was read last."""
         received, dropped, dropped_by_interface = self._total

@@ -23,6 +23,7 @@ ROWS = (
     "platforms",
     "zerocopy companion",
     "block waker handle filters counters",
+    "fanout",
     "decode selection",
     "sources dumper rotation",
     "capture savefile devices",
