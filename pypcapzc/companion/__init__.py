@@ -124,8 +124,8 @@ class Companion:
                 function = getattr(library, name)
                 function.restype, function.argtypes = result, arguments
                 setattr(self, name.removeprefix("pczc_"), function)
-        self.collect: Any = without.pczc_collect
-        """The C function itself, a pcap_handler: its first argument is an Arena."""
+        self.collect = ctypes.cast(without.pczc_collect, c_void_p).value
+        """The address of a pcap_handler whose first argument is an Arena."""
         pointers = (ctypes.cast(getattr(ctypes.pythonapi, name), c_void_p) for name in Api.NAMES)
         self.api = Api(*pointers)
         self._api = ctypes.addressof(self.api)

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..block import Lease
 from ..constants import PCAP_ERRBUF_SIZE, PCAP_TSTAMP_PRECISION_NANO
 from ..errors import CaptureClosedError, PcapError, SavefileError
 from ..handle import Handle
@@ -19,7 +20,7 @@ from ..waker import Waker
 from .base import Source
 from .framing import Framer
 from .patched import PatchedSource
-from .stock import Batch, StockSource
+from .stock import StockSource
 
 _OBJECT_BUFFER = 256 * 1024
 _PIPE_BUFFER = 64 * 1024
@@ -69,7 +70,7 @@ class SavefileSource(StockSource):
         self._stream, self._pipe = stream, pipe
         self._taken = 0
 
-    def _take(self, limit: int) -> Batch | None:
+    def _take(self, limit: int) -> Lease | None:
         if self._pipe is not None:
             there = 1 if self.filtered else self._pipe.framer.packets - self._taken
             limit = min(limit, max(1, there))

@@ -1,22 +1,26 @@
 """Copied batches: packets from a libpcap that lends nothing, or that was told not to.
 
-A batch is one call of pcap_dispatch() whose callback is libpcap's own pcap_dump(), writing into memory: one
-copy, made in C.  The memory is the block.
+A batch is one call of pcap_dispatch() whose callback is C: the companion library's collector, or, where that
+has not been built, libpcap's own pcap_dump(), writing into memory.  One copy either way; the memory is the
+block.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from ..block import Lease, exporter_type, rounded
+from .. import companion
+from ..block import RECORD, Lease, exporter_type, rounded
+from ..companion import Companion
 from ..datalinks import DLT_EN10MB
 from ..errors import PcapError
 from ..handle import Handle, error_text
-from ..libpcap import Library
+from ..libpcap import Library, pcap_handler
 from ..libpcap.cstdio import MemoryStream
 from . import records
 from .base import Pace, Source
@@ -27,43 +31,145 @@ BATCH_PACKETS = 4096
 _KEPT_ARENAS = 4
 
 
-class Arena:
-    """Memory that pcap_dump() writes a batch into, used again when it has come back."""
+class Arena(ABC):
+    """Memory for a batch, used again when it has come back."""
 
-    def __init__(self, c: Library, pcap: Any) -> None:
+    handler: Any
+    """The C function that is pcap_dispatch()'s callback."""
+    user: Any
+    """Its first argument."""
+
+    @abstractmethod
+    def rewind(self) -> None:
+        """Begin a batch."""
+
+    @abstractmethod
+    def filled(self, status: int, free: deque[Arena]) -> Lease | None:
+        """The batch, which goes back to ``free``; None where it is empty.
+
+        ``status`` is what pcap_dispatch() returned.
+        """
+
+
+class CollectedArena(Arena):
+    """Memory that the companion library collects packets into, with their index (csrc/arena.c)."""
+
+    def __init__(self, fast: Companion, unit: int) -> None:
+        self._free = fast.arena_free  # kept here because __del__ may run when the module is already gone
+        self.user = fast.arena_new(rounded(BATCH_BYTES), BATCH_PACKETS, unit)
+        if not self.user:
+            raise MemoryError("no memory for a batch of packets")
+        self.handler, self.fast = pcap_handler(fast.collect), fast
+
+    def rewind(self) -> None:
+        arena = self.user.contents
+        arena.used = arena.count = arena.lost = 0
+
+    def filled(self, status: int, free: deque[Arena]) -> Lease | None:
+        arena = self.user.contents
+        if arena.lost:
+            raise MemoryError(f"no memory for a batch of packets; {arena.lost} are lost")
+        return Collected(self, free) if arena.count else None
+
+    def __del__(self) -> None:
+        if user := getattr(self, "user", None):
+            self._free(user)
+
+
+class Collected(Lease):
+    """Packets in an arena with their index."""
+
+    lent = False
+
+    def __init__(self, arena: CollectedArena, free: deque[Arena]) -> None:
+        self.arena, self._free = arena, free
+        memory = arena.user.contents
+        self._data, self._size, self._index = memory.data, memory.size, memory.index
+        self.nbytes, self.count = memory.used, memory.count
+
+    def export(self) -> Any:
+        exporter = exporter_type(self._size).from_address(self._data)
+        exporter.arena = self.arena  # the memory lives as long as its views, whatever becomes of the source
+        return exporter
+
+    def index(self, keeper: Any) -> memoryview:
+        size = self.count * RECORD.size
+        exporter = exporter_type(rounded(size)).from_address(self._index)
+        exporter.keeper = keeper if keeper is not None else self.arena
+        return memoryview(exporter).cast("B")[:size]
+
+    def packets(self) -> Iterable[tuple[int, bytes]]:
+        fast = self.arena.fast
+        times = fast.times_of(self._index, self.count)
+        return zip(times, fast.bytes_of(self._data, self.nbytes, self._index, self.count), strict=True)
+
+    def give_back(self) -> None:
+        if len(self._free) < _KEPT_ARENAS:
+            self._free.append(self.arena)
+
+
+def _dumper(c: Library, pcap: Any, file: int) -> tuple[Any, bool]:
+    """A pcap_dumper_t that writes to a stream; whether its link-layer type is a stand-in.
+
+    So it is where this libpcap has no number in savefiles for the type of a file that it reads all the same.
+    """
+    dumper = c.pcap_dump_fopen(pcap, file)
+    if dumper:
+        return dumper, False
+    dead = c.pcap_open_dead_with_tstamp_precision(
+        DLT_EN10MB, c.pcap_snapshot(pcap), c.pcap_get_tstamp_precision(pcap)
+    )
+    dumper = c.pcap_dump_fopen(dead, file)
+    c.pcap_close(dead)
+    if not dumper:
+        raise PcapError(f"packets cannot be taken in batches: {error_text(c, pcap)}")
+    return dumper, True
+
+
+def file_header(c: Library, pcap: Any) -> bytes:
+    """What libpcap begins a savefile of a handle's packets with."""
+    stream = MemoryStream()
+    _, unknown = _dumper(c, pcap, stream.file)
+    size = stream.flush()
+    header = ctypes.string_at(stream.address, size)
+    return header[:20] + struct.pack("=I", c.pcap_datalink(pcap) & 0xFFFFFFFF) if unknown else header
+
+
+class DumpedArena(Arena):
+    """Memory that pcap_dump() writes savefile records into."""
+
+    def __init__(self, c: Library, pcap: Any, scale: int) -> None:
         self.stream = MemoryStream()
         self.capacity = rounded(BATCH_BYTES)
         self.stream.extend(self.capacity)
         self.stream.rewind()
-        self.dumper = c.pcap_dump_fopen(pcap, self.stream.file)
-        unknown = not self.dumper  # a link-layer type newer than this libpcap, which reads it all the same
-        if unknown:
-            dead = c.pcap_open_dead_with_tstamp_precision(
-                DLT_EN10MB, c.pcap_snapshot(pcap), c.pcap_get_tstamp_precision(pcap)
-            )
-            self.dumper = c.pcap_dump_fopen(dead, self.stream.file)
-            c.pcap_close(dead)
-        if not self.dumper:
-            raise PcapError(f"packets cannot be taken in batches: {error_text(c, pcap)}")
-        self.file_header = ctypes.string_at(self.stream.address, self.stream.flush())
-        if unknown:
-            self.file_header = self.file_header[:20] + struct.pack("=I", c.pcap_datalink(pcap) & 0xFFFFFFFF)
+        self.handler = c.pcap_dump
+        self.user, _ = _dumper(c, pcap, self.stream.file)
+        self.stream.flush()
+        self._scale = scale
 
-    def filled(self) -> int:
-        """Size of what was written; makes ``capacity`` bytes of memory readable."""
+    def rewind(self) -> None:
+        self.stream.rewind()
+
+    def filled(self, status: int, free: deque[Arena]) -> Lease | None:
         size = self.stream.flush()
         if size > self.capacity:
             self.capacity = rounded(size)
             self.stream.extend(self.capacity)
-        return size
+        if not size:
+            return None
+        batch = Dumped(self, size, status, self._scale, free)
+        if status < 0:  # libpcap counts nothing when it fails in mid-batch, and still delivered these
+            batch.count = records.count(batch.memory())
+        return batch
 
 
-class Batch(Lease):
-    """A filled arena."""
+class Dumped(Lease):
+    """Savefile records in an arena."""
 
     lent = False
 
-    def __init__(self, arena: Arena, nbytes: int, count: int, scale: int, free: deque[Arena]) -> None:
+    def __init__(self, arena: DumpedArena, nbytes: int, count: int, scale: int, free: deque[Arena]) -> None:
         self.arena, self.nbytes, self.count = arena, nbytes, count
         self.savefile_unit = self._scale = scale
         self._free = free
@@ -110,7 +216,6 @@ class StockSource(Source):
         self._scale = scale
         self._free: deque[Arena] = deque()
         self._batch_packets = 256
-        self._dump = handle.c.pcap_dump  # the C function itself
         self._file_header = b""
         self.refresh()
 
@@ -121,10 +226,15 @@ class StockSource(Source):
     def refresh(self) -> None:
         """Begin with new arenas: the link-layer type, which the header of a savefile tells, has changed."""
         with self._handle.borrow() as pcap:
-            arena = Arena(self._c, pcap)
-        self._file_header = arena.file_header
-        self._free.clear()
-        self._free.append(arena)
+            self._file_header = file_header(self._c, pcap)
+            self._free.clear()
+            self._free.append(self._new_arena(pcap))
+
+    def _new_arena(self, pcap: Any) -> Arena:
+        fast = companion.current()
+        if fast is not None:
+            return CollectedArena(fast, self._scale)
+        return DumpedArena(self._c, pcap, self._scale)
 
     @property
     def at_hand(self) -> bool:
@@ -133,26 +243,23 @@ class StockSource(Source):
     def close(self) -> None:
         self._free.clear()
 
-    def _take(self, limit: int) -> Batch | None:
+    def _take(self, limit: int) -> Lease | None:
         """One pcap_dispatch() into an arena."""
         with self._handle.borrow() as pcap:
             try:
                 arena = self._free.pop()
             except IndexError:
-                arena = Arena(self._c, pcap)
-            arena.stream.rewind()
+                arena = self._new_arena(pcap)
+            arena.rewind()
             wanted = min(limit, self._batch_packets)
-            status = self._c.pcap_dispatch(pcap, wanted, self._dump, arena.dumper)
+            status = self._c.pcap_dispatch(pcap, wanted, arena.handler, arena.user)
             self._at_hand = status == wanted
-            size = arena.filled()
+            batch = arena.filled(status, self._free)
             self._note(status, pcap)
-        if not size:
+        if batch is None:
             self._free.append(arena)
             return None
-        batch = Batch(arena, size, status, self._scale, self._free)
-        if status < 0:  # libpcap counts nothing when it fails in mid-batch, and still delivered these
-            batch.count = records.count(batch.memory())
-        self._batch_packets = max(16, min(BATCH_PACKETS, BATCH_BYTES * batch.count // size))
+        self._batch_packets = max(16, min(BATCH_PACKETS, BATCH_BYTES * batch.count // max(batch.nbytes, 1)))
         return batch
 
     def _note(self, status: int, pcap: Any) -> None:

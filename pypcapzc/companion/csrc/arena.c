@@ -38,6 +38,7 @@ pczc_arena_free(struct arena *a)
 	}
 }
 
+/* `size` is a power of two, and stays one as the memory grows. */
 struct arena *
 pczc_arena_new(uint64_t size, uint32_t room, uint32_t unit)
 {
@@ -71,14 +72,16 @@ grow(void **memory, uint64_t size)
 static int
 make_room(struct arena *a, uint32_t caplen)
 {
-	uint64_t needed = a->used + caplen;
+	uint64_t needed = a->used + caplen, size;
 
 	if (needed > UINT32_MAX)	/* offsets have 32 bits */
 		return (-1);
-	if (needed > a->size) {
-		if (grow((void **)&a->data, 2 * needed) != 0)
+	for (size = a->size; size < needed; size *= 2)
+		;
+	if (size > a->size) {
+		if (grow((void **)&a->data, size) != 0)
 			return (-1);
-		a->size = 2 * needed;
+		a->size = size;
 	}
 	if (a->count == a->room) {
 		if (a->room > UINT32_MAX / 2 ||
@@ -101,7 +104,9 @@ pczc_collect(u_char *user, const struct pcap_pkthdr *h, const u_char *packet)
 		return;
 	}
 	r = &a->index[a->count++];
-	r->ts_ns = (uint64_t)h->ts.tv_sec * 1000000000u + (uint64_t)h->ts.tv_usec * a->unit;
+	/* 32 bits of each, as pcap_dump(3PCAP) keeps: sf-pcap.c sign-extends seconds from 2038 on. */
+	r->ts_ns = (uint64_t)(uint32_t)h->ts.tv_sec * 1000000000u +
+	    (uint64_t)(uint32_t)h->ts.tv_usec * a->unit;
 	r->offset = (uint32_t)a->used;
 	r->caplen = h->caplen;
 	r->wirelen = h->len;
