@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .rotation import Rotating as Rotating
     from .rotation import Rotation as Rotation
     from .savefile import open_offline as open_offline
+    from .workers import Workers as Workers
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,7 @@ _NAMES = {
     "fanout": ("Fanout",),
     "rotation": ("Rotating", "Rotation"),
     "savefile": ("open_offline",),
+    "workers": ("Workers",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

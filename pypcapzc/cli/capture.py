@@ -15,6 +15,7 @@ import click
 
 from .. import platforms
 from ..capture import Capture, Mode, open_live
+from ..draining import remaining
 from ..errors import PcapError
 from ..sources.live import MAXIMUM_SNAPLEN
 from ..zerocopy import InUse
@@ -25,8 +26,6 @@ from .tally import Tally
 from .terminal import REFRESH, Progress, packets, progress, size
 
 _TIMEOUT_MS = 100
-_PATIENCE = 0.4
-"""Seconds without a packet after which packets that the kernel counted are no longer waited for."""
 
 
 @click.command(short_help="Count packets, write them to a savefile, or print them.")
@@ -156,23 +155,10 @@ class _Session:
         return True
 
     def _take_the_rest(self, line: Progress) -> None:
-        """What the kernel has taken already; a partly filled buffer comes when its timeout has passed."""
-        counts_before_filter = platforms.current().counts_before_filter
-        give_up, empty = time.monotonic() + _PATIENCE, 0
-        while time.monotonic() < give_up:
-            stats = self.opened.stats()
-            if not counts_before_filter and stats.received - stats.dropped <= self.tally.packets:
-                return
-            block = self.opened.next_block(_TIMEOUT_MS / 1000)
-            if block is None:
-                empty += 1
-                if counts_before_filter and empty == 2:
-                    return  # BPF hands over all that it has; an interrupt may leave one break
-            else:
-                empty = 0
-                self.tally.take(block)
-                self._show(line)
-                give_up = time.monotonic() + _PATIENCE
+        """What the kernel has taken already."""
+        for block in remaining(self.opened, self.tally.packets, _TIMEOUT_MS):
+            self.tally.take(block)
+            self._show(line)
 
     def _show(self, line: Progress) -> None:
         if line.due():

@@ -27,7 +27,8 @@ ROWS = (
     "decode selection",
     "sources dumper rotation",
     "capture savefile devices",
-    "export",
+    "draining",
+    "export workers",
     "scapy compat kit cli",
 )
 ORDER = [room for row in ROWS for room in row.split()]
