@@ -351,14 +351,19 @@ class Block:
         found: list[int] = self.index.cast("Q")[::3][start:stop].tolist()
         return found
 
-    def seconds(self, start: int = 0, stop: int | None = None) -> list[float]:
-        """The same in seconds, to the microsecond, as libpcap's struct timeval has them."""
+    def seconds(self, start: int = 0, stop: int | None = None, *, fine: bool = False) -> list[float]:
+        """The same in seconds, to the microsecond, as libpcap's struct timeval has them.
+
+        ``fine`` keeps all nanoseconds, as far as a float has room: steps of 0.2 microseconds.
+        """
         first, count = self._range(start, stop)
         index, fast = self.index, companion.current()
         if fast is not None:
-            return fast.seconds_of(companion.address(index) + first * RECORD.size, count)
-        us = [ts_ns // 1000 for ts_ns in self.times(start, stop)]
-        return [each // 1_000_000 + each % 1_000_000 / 1e6 for each in us]
+            return fast.seconds_of(companion.address(index) + first * RECORD.size, count, fine)
+        times = self.times(start, stop)
+        if fine:
+            return [ns // 1_000_000_000 + ns % 1_000_000_000 * 1e-9 for ns in times]
+        return [ns // 1_000_000_000 + ns // 1000 % 1_000_000 / 1e6 for ns in times]
 
     def records(self, kind: type[_R], start: int = 0, stop: int | None = None) -> list[_R]:
         """The records (RECORD) of packets ``start`` to ``stop``, each a ``kind``: a subclass of bytes.

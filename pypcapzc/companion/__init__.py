@@ -87,7 +87,7 @@ _VIEW = POINTER(_Buffer)
 _PYTHON = {
     "pczc_packets": (py_object, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32)),
     "pczc_times": (py_object, (c_void_p, c_void_p, c_uint32)),
-    "pczc_seconds": (py_object, (c_void_p, c_void_p, c_uint32)),
+    "pczc_float_times": (py_object, (c_void_p, c_void_p, c_uint32, c_int)),
     "pczc_records": (py_object, (c_void_p, py_object, c_void_p, c_uint32)),
 }
 """Called with the interpreter's lock held."""
@@ -107,6 +107,15 @@ _C = {
             *(c_void_p, c_uint64, POINTER(c_uint64)),
         ),
     ),
+    "pczc_decode": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_uint32, c_void_p)),
+    "pczc_choose": (
+        c_uint32,
+        (c_void_p, c_uint32, c_void_p, c_uint64, c_void_p, c_uint32, c_uint32, c_void_p),
+    ),
+    "pczc_choose_rows": (c_uint32, (c_void_p, c_uint32, c_void_p, c_uint32, c_void_p)),
+    "pczc_enter_four": (None, (c_void_p, c_void_p, c_void_p, c_uint64)),
+    "pczc_enter_six": (None, (c_void_p, c_void_p, c_void_p, c_uint64)),
+    "pczc_gather": (c_uint32, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_uint64)),
     "pczc_profile_batch": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p)),
 }
 """Called without it."""
@@ -143,9 +152,9 @@ class Companion:
         found: list[int] = self.times(self._api, index, count)
         return found
 
-    def seconds_of(self, index: int, count: int) -> list[float]:
-        """Their times in seconds, to the microsecond, as libpcap's struct timeval has them."""
-        found: list[float] = self.seconds(self._api, index, count)
+    def seconds_of(self, index: int, count: int, fine: bool) -> list[float]:
+        """Their times in seconds: to the microsecond, or ``fine``, with all nanoseconds."""
+        found: list[float] = self.float_times(self._api, index, count, fine)
         return found
 
     def records_of(self, kind: type[Any], index: int, count: int) -> list[Any]:

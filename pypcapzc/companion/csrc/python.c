@@ -64,18 +64,33 @@ pczc_times(const struct api *py, const struct record *index, uint32_t count)
 	return (list);
 }
 
-/* Seconds since the epoch: whole ones plus the microseconds, as libpcap's struct timeval has them. */
+/* To the microsecond, as programs add up libpcap's struct timeval; the same sum gives the same float. */
+static double
+seconds(uint64_t ts_ns)
+{
+	uint64_t us = ts_ns / 1000;
+
+	return ((double)(us / 1000000) + (double)(us % 1000000) / 1e6);
+}
+
+/* With all nanoseconds, as they do where tv_usec counts those. */
+static double
+fine_seconds(uint64_t ts_ns)
+{
+	return ((double)(ts_ns / 1000000000u) + (double)(ts_ns % 1000000000u) * 1e-9);
+}
+
+/* Seconds since the epoch; `fine` chooses between the two. */
 object *
-pczc_seconds(const struct api *py, const struct record *index, uint32_t count)
+pczc_float_times(const struct api *py, const struct record *index, uint32_t count, int fine)
 {
 	object *list = py->list_new(count);
 	uint32_t i;
 
 	for (i = 0; list != NULL && i < count; i++) {
-		uint64_t us = index[i].ts_ns / 1000;
-		double seconds = (double)(us / 1000000) + (double)(us % 1000000) / 1e6;
+		double value = fine ? fine_seconds(index[i].ts_ns) : seconds(index[i].ts_ns);
 
-		if (!put(py, list, i, py->from_double(seconds))) {
+		if (!put(py, list, i, py->from_double(value))) {
 			py->decref(list);
 			return (NULL);
 		}
