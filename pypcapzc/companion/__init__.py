@@ -133,7 +133,7 @@ class Companion:
                 function = getattr(library, name)
                 function.restype, function.argtypes = result, arguments
                 setattr(self, name.removeprefix("pczc_"), function)
-        self.collect = ctypes.cast(without.pczc_collect, c_void_p).value
+        self.collect: int = ctypes.cast(without.pczc_collect, c_void_p).value or 0
         """The address of a pcap_handler whose first argument is an Arena."""
         pointers = (ctypes.cast(getattr(ctypes.pythonapi, name), c_void_p) for name in Api.NAMES)
         self.api = Api(*pointers)

@@ -13,13 +13,16 @@ flow were seen is kept for a million flows or more; then those not seen for the 
 
 from __future__ import annotations
 
+import ctypes
 import operator
 import struct
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import compress
 from typing import NamedTuple
 
+from .. import companion
 from ..block import RECORD, Block
 
 OTHER, FLOW_HEAD, SET_MATCH = range(3)
@@ -70,11 +73,34 @@ class Rules:
             raise ValueError("profile must be 0 (generic) or 1 (security)")
         self.base = _BASE[self.profile]
         self.classes = _CLASSES[self.profile]
+        self._fast = companion.current()
+        if self._fast is not None:
+            self._profile = self._made(self._fast)
+            return
         self._set = {self.addresses[i : i + 4] for i in range(0, len(self.addresses) - 3, 4)} - {bytes(4)}
         self._flows: OrderedDict[tuple[bytes, int, tuple[int, int]], int] = OrderedDict()
 
+    def _made(self, fast: companion.Companion) -> int:
+        """A struct profile of the companion library's, which lives as long as these rules."""
+        given = _Given(self.profile, self.l2_offset, self.flow_cutoff, self.dns_port)
+        for bits, ports in ((given.payload_ports, self.dpi_ports), (given.head_ports, self.tls_ports)):
+            for port in ports:
+                bits[port >> 3] |= 1 << (port & 7)
+        made: int | None = fast.profile_new(ctypes.byref(given), self.addresses, len(self.addresses) // 4)
+        if not made:
+            raise MemoryError("no memory for the address set")
+        weakref.finalize(self, fast.profile_free, made).atexit = False
+        return made
+
     def classify(self, block: Block, start: int, stop: int) -> bytes:
         """The class of each packet from ``start`` to ``stop``, without the profile's base, a byte each."""
+        if self._fast is not None:
+            data, index, out = block.data, block.index, bytearray(stop - start)
+            with memoryview(out) as view:
+                self._fast.profile_classify(
+                    self._profile, *_parts(data, index, start), stop - start, companion.address(view)
+                )
+            return bytes(out)
         decide = self._security if self.profile else self._generic
         return bytes(map(decide, block.packets(start, stop)))
 
@@ -149,12 +175,30 @@ def _ports(given: Sequence[int] | None, default: tuple[int, ...]) -> frozenset[i
     return frozenset(operator.index(port) & 0xFFFF for port in (default if given is None else given))
 
 
+class _Given(ctypes.Structure):
+    """struct profile_rules of companion/csrc/profiles.c."""
+
+    _fields_ = (
+        ("security", ctypes.c_uint32),
+        ("l2_offset", ctypes.c_uint32),
+        ("flow_cutoff", ctypes.c_uint32),
+        ("dns_port", ctypes.c_uint32),
+        ("payload_ports", ctypes.c_uint8 * 8192),
+        ("head_ports", ctypes.c_uint8 * 8192),
+    )
+
+
+def _parts(data: memoryview, index: memoryview, start: int) -> tuple[int, int, int]:
+    """What the companion library is told of a block: base, length, and the record of packet ``start``."""
+    return companion.address(data), data.nbytes, companion.address(index) + start * RECORD.size
+
+
 class Tally:
     """What was admitted and dropped, and how many of each class."""
 
     def __init__(self, rules: Rules, admit_mask: int) -> None:
         self._admits = bytes(admit_mask >> kind & 1 for kind in range(rules.classes)).ljust(256, b"\0")
-        self._mask = admit_mask
+        self.mask = admit_mask & 0xFFFFFFFF
         self._of_each = [0] * rules.classes
 
     def chosen(self, classes: bytes) -> list[int]:
@@ -181,9 +225,19 @@ class Writer:
         self._buffer = buffer
         self.used = self.overflow = 0
 
-    def write(self, block: Block, start: int, classes: bytes, chosen: list[int], base: int) -> None:
-        """Those at ``chosen``; one that finds no room is left out, and a smaller one may follow it."""
-        for at in chosen:
+    def write(self, block: Block, start: int, classes: bytes, tally: Tally, base: int) -> None:
+        """Those that are admitted; one that finds no room is left out, and a smaller one may follow it."""
+        fast = companion.current()
+        if fast is not None:
+            data, index, used = block.data, block.index, ctypes.c_uint64(self.used)
+            self.overflow += fast.profile_write(
+                *_parts(data, index, start),
+                *(len(classes), classes, tally.mask, base),
+                *(companion.address(self._buffer), self._buffer.nbytes, ctypes.byref(used)),
+            )
+            self.used = used.value
+            return
+        for at in tally.chosen(classes):
             packet = block[start + at]
             end = self.used + 5 + packet.nbytes
             if end > self._buffer.nbytes:
@@ -196,9 +250,23 @@ class Writer:
 
 def batch(block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
     """The packets' bytes, one after the other, and (sec, usec, offset, caplen) of each as native u32."""
+    fast = companion.current()
+    if fast is not None:
+        return _fast_batch(fast, block, start, stop)
     data, meta, offset = b"".join(block.packets(start, stop)), bytearray(), 0
     for ts_ns, _, caplen, _, _ in RECORD.iter_unpack(block.index[start * RECORD.size : stop * RECORD.size]):
         us = ts_ns // 1000
         meta += _META.pack(us // 1_000_000 & 0xFFFFFFFF, us % 1_000_000, offset, caplen)
         offset += caplen
     return data, bytes(meta)
+
+
+def _fast_batch(fast: companion.Companion, block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
+    data, index, count = block.data, block.index, stop - start
+    base, length, records = _parts(data, index, start)
+    out = bytearray(fast.savefile_size(records, count, length) - 16 * count)
+    meta = bytearray(count * _META.size)
+    with memoryview(out) as to, memoryview(meta) as meta_to:
+        places = companion.address(to), companion.address(meta_to)
+        fast.profile_batch(base, length, records, count, *places)
+    return bytes(out), bytes(meta)
