@@ -12,9 +12,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from .. import datalinks
+from .. import companion, datalinks
 from ..block import FIELDS as _INDEX_FIELDS
 from ..block import RECORD, Block
+from . import fast
 from .layout import (
     ADDRESSES,
     ARP,
@@ -71,6 +72,7 @@ __all__ = [
     "UDP",
     "VLAN",
     "addresses",
+    "check_datalink",
     "field",
     "fields",
 ]
@@ -87,6 +89,14 @@ def _spans(block: Block) -> tuple[Any, Any, Any]:
     return data, start, start + index["caplen"]
 
 
+def check_datalink(datalink: int) -> None:
+    """ValueError for a link-layer type that is not decoded."""
+    if datalink not in LINKS:
+        name = datalinks.dlt_name(datalink) or f"link-layer type {datalink}"
+        known = ", ".join(str(datalinks.dlt_name(dlt)) for dlt in LINKS)
+        raise ValueError(f"{name} is not decoded; {known} are")
+
+
 def fields(block: Block, datalink: int = datalinks.DLT_EN10MB) -> npt.NDArray[np.void]:
     """Link, network and transport headers of all packets: an array of FIELDS, one element a packet.
 
@@ -97,10 +107,11 @@ def fields(block: Block, datalink: int = datalinks.DLT_EN10MB) -> npt.NDArray[np
     Numbers have this machine's byte order.  The array owns its memory: no view of the block is kept.
     Raises BlockReleasedError after release.
     """
-    if datalink not in LINKS:
-        name = datalinks.dlt_name(datalink) or f"link-layer type {datalink}"
-        known = ", ".join(str(datalinks.dlt_name(dlt)) for dlt in LINKS)
-        raise ValueError(f"{name} is not decoded; {known} are")
+    check_datalink(datalink)
+    library = companion.current()
+    if library is not None:
+        found: npt.NDArray[np.void] = fast.fields(library, block, datalink)
+        return found
     size, decode = LINKS[datalink]
     out: npt.NDArray[np.void] = np.zeros(len(block), FIELDS)
     data, start, end = _spans(block)

@@ -1,0 +1,28 @@
+/* Packets of a block one after the other in memory of the caller's. */
+#include <string.h>
+
+#include "records.h"
+
+/*
+ * As many of `count` packets as fit into the `size` bytes of `out`; their records get the offsets there.  Gives
+ * how many that are.
+ */
+uint32_t
+pczc_gather(const u_char *base, uint64_t length, struct record *index, uint32_t count, u_char *out,
+    uint64_t size)
+{
+	uint64_t used = 0;
+	uint32_t i, caplen;
+
+	for (i = 0; i < count; i++) {
+		caplen = record_caplen(&index[i], length);
+		if (caplen > size - used || used > UINT32_MAX)
+			break;
+		if (caplen != 0)
+			memcpy(out + used, base + index[i].offset, caplen);
+		index[i].offset = (uint32_t)used;
+		index[i].caplen = caplen;
+		used += caplen;
+	}
+	return (i);
+}
