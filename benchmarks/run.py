@@ -6,26 +6,34 @@ Prints a table (with --json: everything); docs/benchmarks.md says what is measur
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks import peers, report
-from benchmarks.scenarios import SCENARIOS, RunError, Scenario, Settings, staged
+from benchmarks.scenarios import SCENARIOS, Run, RunError, Scenario, Settings, fastest, staged
 from lab import netns
 
-Entry = tuple[peers.Contestant, str, str]
-"""A contestant, a way, and the Python that runs it."""
+RATES = (100_000, 200_000, 300_000, 400_000, 500_000)
 
 
 def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=os.environ.get("PYPCAPZC_BENCH_PROG", "python -m benchmarks.run"),
+        description="Measures pypcapzc beside its peers: packets a second, loss, processor time.",
+    )
     names = [contestant.name for contestant in peers.CONTESTANTS]
     parser.add_argument(
         "--scenario",
@@ -34,9 +42,17 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="default: all; may be repeated",
     )
     parser.add_argument("--only", action="append", choices=names, help="default: all; may be repeated")
+    parser.add_argument(
+        "--way", action="append", help="only ways of this name, as iterator or blocks; may be repeated"
+    )
     parser.add_argument("--count", type=int, help="packets a run (1000000; with --quick 5000)")
     parser.add_argument("--rounds", type=int, help="runs of each (5; with --quick 1)")
-    parser.add_argument("--buffer-size", type=int, default=256 << 20, help="bytes of the ring")
+    parser.add_argument("--rates", type=_numbers, help="of live captures, as 100000,500000 packets a second")
+    parser.add_argument("--seconds", type=float, help="that packets are sent to a live capture (2)")
+    parser.add_argument("--buffer-size", type=int, default=256 << 20, help="bytes of the ring (256 MiB)")
+    parser.add_argument(
+        "--live-buffer-size", type=int, default=8 << 20, help="the same for live captures (8 MiB)"
+    )
     parser.add_argument("--snaplen", type=int, default=262144)
     parser.add_argument("--timeout-ms", type=int, default=100)
     parser.add_argument("--venvs", type=Path, default=None, help="folder of the peers' virtual environments")
@@ -47,20 +63,31 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--quick", action="store_true", help="check counts with few packets; installs nothing"
     )
     parser.add_argument("--scratch", type=Path, default=None, help="folder for savefiles (up to 1 GB)")
-    parser.add_argument("--out", type=Path, help="folder into which results.json and results.md are written")
+    parser.add_argument("--out", type=Path, help="folder for results.json, results.md and the plots")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    return parser
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _parser()
     options = parser.parse_args(arguments)
-    options.count = options.count or (5_000 if options.quick else 1_000_000)
-    options.rounds = options.rounds or (1 if options.quick else 5)
+    quick = options.quick
+    options.count = options.count or (5_000 if quick else 1_000_000)
+    options.rounds = options.rounds or (1 if quick else 5)
+    options.rates = options.rates or ([5_000] if quick else list(RATES))
+    options.seconds = options.seconds or (0.5 if quick else 2.0)
     if not 1 <= options.count <= 10_000_000 or not 1 <= options.rounds <= 1000:
         parser.error("--count is 1 to 10000000, --rounds 1 to 1000")
+    if not all(1 <= rate <= 10_000_000 for rate in options.rates) or not 0 < options.seconds <= 600:
+        parser.error("--rates are 1 to 10000000, --seconds more than 0 and at most 600")
     return options
 
 
-def _entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]:
+def _runs(options: argparse.Namespace) -> tuple[list[Run], list[str]]:
     """Who is measured, and the reasons why others are not."""
-    entries: list[Entry] = []
+    runs: list[Run] = []
     left_out: list[str] = []
+    has_numpy = importlib.util.find_spec("numpy") is not None
     for contestant in peers.CONTESTANTS:
         if options.only and contestant.name not in options.only:
             continue
@@ -73,59 +100,96 @@ def _entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]:
         except peers.PeerError as error:
             left_out.append(str(error))
             continue
-        entries += [(contestant, way, python) for way in contestant.ways]
-    return entries, left_out
+        for way in contestant.ways:
+            if way.work == peers.COLUMN and not has_numpy:
+                left_out.append(f"{contestant.name} {way.name}: numpy is not installed")
+            elif not options.way or way.name in options.way:
+                runs.append(Run(contestant, way, python))
+    return runs, left_out
 
 
-def _measure(scenario: Scenario, settings: Settings, entries: list[Entry], rounds: int) -> dict[str, Any]:
+def _of(scenario: Scenario, runs: list[Run], rates: list[int]) -> list[Run]:
+    """The runs of one round of a scenario."""
+    able = [run for run in runs if scenario.kind in run.way.kinds]
+    if scenario.kind != "live":
+        return able
+    return [Run(run.contestant, run.way, run.python, rate) for rate in rates for run in able]
+
+
+def _measure(scenario: Scenario, settings: Settings, runs: list[Run], rounds: int) -> dict[str, Any]:
     """All runs of a scenario, interleaved: each round begins with another contestant."""
-    runs: dict[tuple[str, str], list[dict[str, Any]]] = {(c.name, way): [] for c, way, _ in entries}
+    results: dict[Run, list[dict[str, Any]]] = {run: [] for run in runs}
     errors: list[str] = []
     with staged(scenario, settings) as stage:
         for turn in range(rounds):
-            shift = turn % len(entries)
-            for contestant, way, python in entries[shift:] + entries[:shift]:
+            shift = turn % len(runs) if runs else 0
+            for run in runs[shift:] + runs[:shift]:
+                who = f"{run.contestant.name} {run.way.name}" + (f" at {run.rate:,}/s" if run.rate else "")
                 try:
-                    result = stage.run(contestant, way, python)
+                    result = stage.run(run)
                 except RunError as error:
-                    errors.append(f"{scenario.name}, {contestant.name} {way}: {error}")
+                    errors.append(f"{scenario.name}, {who}: {error}")
                     _note(f"FAILED {errors[-1]}")
                     continue
-                runs[contestant.name, way].append(result)
-                figure = 1e9 * result["seconds"] / result["packets"]
-                _note(
-                    f"{scenario.name} {turn + 1}/{rounds}: {contestant.name} {way} {figure:.0f} ns per packet"
-                )
-    rows = [report.summary(*who, found) for who, found in runs.items() if found]
+                results[run].append(result | {"round": turn})
+                figure = f"{1e9 * result['seconds'] / max(1, result['packets']):.0f} ns per packet"
+                if run.rate:
+                    figure = f"{result['lost']:,} lost, {result['cpu']:.2f} s CPU"
+                _note(f"{scenario.name} {turn + 1}/{rounds}: {who} {figure}")
+    rows = []
+    for run, found in results.items():
+        if found:
+            way = run.way
+            row = report.summary(run.contestant.name, way.name, way.work, way.copies, found)
+            rows.append(row | ({"asked": run.rate} if run.rate else {}))
     report.add_ratios(rows)
-    return {"name": scenario.name, "title": scenario.title, "rows": rows, "errors": errors}
+    return {
+        "name": scenario.name,
+        "title": scenario.title,
+        "kind": scenario.kind,
+        "rows": rows,
+        "errors": errors,
+    }
 
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
-    entries, left_out = _entries(options)
+    runs, left_out = _runs(options)
+    chosen = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
+    generator = None
+    if any(s.kind != "savefile" for s in chosen) and (why_not := netns.why_not()):
+        left_out.append(f"live captures: {why_not}")
+        chosen = [s for s in chosen if s.kind == "savefile"]
     for reason in left_out:
         _note(f"not measured: {reason}")
-    chosen = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
-    if any(s.live for s in chosen) and (why_not := netns.why_not()):
-        left_out.append(f"live captures: {why_not}")
-        chosen = [s for s in chosen if not s.live]
+    environment = report.environment()
+    if any(s.kind == "live" for s in chosen):
+        generator = fastest(options.count)
+    names = "count", "buffer_size", "live_buffer_size", "snaplen", "timeout_ms", "seconds"
+    given = {name: getattr(options, name) for name in names}
     with tempfile.TemporaryDirectory(prefix="pypcapzc-bench-", dir=options.scratch) as scratch:
-        settings = Settings(
-            options.count, options.buffer_size, options.snaplen, options.timeout_ms, Path(scratch)
-        )
-        scenarios = [_measure(s, settings, entries, options.rounds) for s in chosen] if entries else []
+        settings = Settings(**given, scratch=Path(scratch))
+        scenarios = [_measure(s, settings, _of(s, runs, options.rates), options.rounds) for s in chosen]
     return {
-        "environment": report.environment(),
-        "settings": {
-            "count": options.count,
-            "rounds": options.rounds,
-            "buffer_size": options.buffer_size,
-            "snaplen": options.snaplen,
-            "timeout_ms": options.timeout_ms,
-        },
+        "environment": environment,
+        "settings": {**given, "rounds": options.rounds, "rates": options.rates},
+        "generator": generator,
         "scenarios": scenarios,
+        "limits": report.promises(scenarios),
         "left_out": left_out,
     }
+
+
+def _write(result: dict[str, Any], table: str, text: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(text)
+    (folder / "results.md").write_text(table)
+    if importlib.util.find_spec("matplotlib") is None:
+        _note("no plots: they need matplotlib (pip install 'pypcapzc[bench]')")
+        return
+    from benchmarks import plots
+
+    for path in plots.draw(result, folder):
+        _note(f"written: {path}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,9 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     table = report.markdown(result)
     text = json.dumps(result, indent=1) + "\n"
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "results.json").write_text(text)
-        (options.out / "results.md").write_text(table)
+        _write(result, table, text, options.out)
     print(text if options.json else table, end="")
     failed = any(scenario["errors"] for scenario in result["scenarios"])
     return 0 if not failed and any(scenario["rows"] for scenario in result["scenarios"]) else 1

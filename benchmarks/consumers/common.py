@@ -1,8 +1,9 @@
 """What all consumers share: the task, the talk with the harness, and the clock.
 
 A consumer gets its task as JSON in its only argument.  For a live capture it says
-``{"ready": true}`` once the ring is open, and waits for a line on standard input: by then the
-ring is full.  It drains, and prints one JSON object with what it counted and how long it took.
+``{"ready": true}`` once the ring is open, and waits for a line on standard input.  Then it reads
+packets up to the marker, a frame of MARKER bytes, or to the end of a savefile, and prints one
+JSON object with what it counted and how long it took.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-Way = Callable[[Any, int], tuple[int, int]]
-"""Takes a handle and a number of packets; reads that many, and returns (packets, bytes)."""
+MARKER = 50
+"""Bytes of the frame that ends a capture; no other frame is as short."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,24 @@ class Task:
     """What to do in this process."""
 
     way: str
-    live: bool
+    kind: str
+    """``drain``, ``live`` or ``savefile``."""
     source: str
     """A device, or the path of a savefile."""
     count: int
+    """Packets of a drained ring or a savefile."""
     buffer_size: int
     snaplen: int
     timeout_ms: int
+
+    @property
+    def live(self) -> bool:
+        """Whether packets come from a device."""
+        return self.kind != "savefile"
+
+
+Way = Callable[[Any, Task], tuple[int, int]]
+"""Takes a handle; reads all packets up to the marker or the end, and returns (packets, bytes)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class Consumer:
     counters: Callable[[Any], tuple[int, int]]
     """(received, dropped) of a live capture."""
     ways: dict[str, Way]
+    copies: Callable[[Any, Task], int] | None = None
+    """Copies of each packet's bytes on their way from the kernel's ring, where that depends."""
 
 
 def _libpcap() -> tuple[str, str]:
@@ -53,24 +67,26 @@ def _libpcap() -> tuple[str, str]:
     with open("/proc/self/maps") as maps:
         found = re.search(r"(/\S*/libpcap[^/\s]*\.so[^/\s]*)", maps.read())
     if found is None:
-        return "", "unknown"
+        return "", "none"
     version = ctypes.CDLL(found[1]).pcap_lib_version
     version.restype = ctypes.c_char_p
     return found[1], version().decode()
 
 
-def _say(**what: object) -> None:
+def say(**what: object) -> None:
+    """Tells the harness."""
     print(json.dumps(what), flush=True)
 
 
 def _wait_until_full(consumer: Consumer, handle: Any, task: Task) -> str | None:
     """Waits for the harness; what is wrong with the ring, or None if it holds all packets."""
-    _say(ready=True)
+    say(ready=True)
     if not sys.stdin.readline():
         return "the harness has gone"
-    received, dropped = consumer.counters(handle)
-    if dropped or received < task.count:
-        return f"the ring did not take all {task.count} packets: received {received}, dropped {dropped}"
+    if task.kind == "drain":
+        received, dropped = consumer.counters(handle)
+        if dropped or received < task.count:
+            return f"the ring did not take all {task.count} packets: received {received}, dropped {dropped}"
     return None
 
 
@@ -80,19 +96,20 @@ def run(consumer: Consumer) -> int:
     way = consumer.ways[task.way]
     handle = consumer.open_live(task) if task.live else consumer.open_offline(task)
     if task.live and (error := _wait_until_full(consumer, handle, task)):
-        _say(error=error)
+        say(error=error)
         return 1
     gc.collect()
     cpu, began = time.process_time(), time.perf_counter()
-    packets, total = way(handle, task.count)
+    packets, total = way(handle, task)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     path, version = _libpcap()
-    _say(
+    say(
         packets=packets,
         bytes=total,
         seconds=seconds,
         cpu=cpu,
         counters=consumer.counters(handle) if task.live else None,
+        copies=consumer.copies(handle, task) if consumer.copies and task.live else None,
         version=consumer.version(),
         libpcap=version,
         libpcap_path=path,
@@ -101,12 +118,28 @@ def run(consumer: Consumer) -> int:
     return 0
 
 
-def iterate(packets: Any, count: int) -> tuple[int, int]:
+def iterate(packets: Iterable[tuple[Any, Any]], _task: Task | None = None) -> tuple[int, int]:
     """Reads (timestamp, bytes) pairs in a plain loop: the work that is the same for all."""
     n = total = 0
     for _, data in packets:
-        n += 1
-        total += len(data)
-        if n == count:
+        size = len(data)
+        if size == MARKER:
             break
+        n += 1
+        total += size
+    return n, total
+
+
+def in_lists(read: Callable[[], list[tuple[Any, Any]]], live: bool) -> tuple[int, int]:
+    """The same for lists of such pairs; an empty one is the end of a savefile."""
+    n = total = 0
+    while packets := read() or live:
+        if packets is True:
+            continue
+        for _, data in packets:
+            size = len(data)
+            if size == MARKER:
+                return n, total
+            n += 1
+            total += size
     return n, total

@@ -36,43 +36,53 @@ def _counters(handle: Any) -> tuple[int, int]:
     return received, dropped
 
 
-def _next(handle: Any, count: int) -> tuple[int, int]:
+def _next(handle: Any, task: common.Task) -> tuple[int, int]:
     n = total = 0
-    while n < count:
+    while True:
         header, data = handle.next()
         if header is None:
+            if task.live:
+                continue
+            break
+        size = len(data)
+        if size == common.MARKER:
             break
         n += 1
-        total += len(data)
+        total += size
     return n, total
 
 
-def _dispatch(handle: Any, count: int) -> tuple[int, int]:
+def _dispatch(handle: Any, task: common.Task) -> tuple[int, int]:
     n = total = 0
+    ended = False
 
     def on_packet(_header: Any, data: bytes) -> None:
-        nonlocal n, total
-        n += 1
-        total += len(data)
+        nonlocal n, total, ended
+        size = len(data)
+        if size == common.MARKER:
+            ended = True
+        else:
+            n += 1
+            total += size
 
-    before = -1
-    while before < n < count:
-        before = n
-        handle.dispatch(count - n, on_packet)
+    while not ended and (handle.dispatch(-1, on_packet) or task.live):
+        pass
     return n, total
 
 
-def _next_batch(handle: Any, count: int) -> tuple[int, int]:
+def _next_batch(handle: Any, task: common.Task) -> tuple[int, int]:
     n = total = 0
-    while n < count:
-        packets, records = handle.next_batch(min(_BATCH, count - n))
-        if not records:
-            break
+    while True:
+        packets, records = handle.next_batch(_BATCH)
+        if not records and not task.live:
+            return n, total
         for _seconds, _micros, offset, caplen in struct.iter_unpack("=4I", records):
             data = packets[offset : offset + caplen]
+            size = len(data)
+            if size == common.MARKER:
+                return n, total
             n += 1
-            total += len(data)
-    return n, total
+            total += size
 
 
 CONSUMER = common.Consumer(

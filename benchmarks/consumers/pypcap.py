@@ -1,7 +1,8 @@
-"""pypcap: (float, bytes) pairs, from its iterator or as lists."""
+"""pypcap, and pcap-ct, which has its interface: (float, bytes) pairs, from the iterator or as lists."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from typing import Any
 
@@ -29,21 +30,24 @@ def _counters(handle: Any) -> tuple[int, int]:
     return received, dropped
 
 
-def _readpkts(handle: Any, count: int) -> tuple[int, int]:
-    n = total = 0
-    while n < count and (packets := handle.readpkts()):
-        for _, data in packets:
-            n += 1
-            total += len(data)
-    return n, total
+def _version() -> str:
+    for name in ("pypcap", "pcap-ct"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
 
 
 CONSUMER = common.Consumer(
-    version=lambda: str(pcap.__version__),
+    version=_version,
     open_live=_open_live,
     open_offline=_open_offline,
     counters=_counters,
-    ways={"iterator": common.iterate, "readpkts": _readpkts},
+    ways={
+        "iterator": common.iterate,
+        "readpkts": lambda handle, task: common.in_lists(handle.readpkts, task.live),
+    },
 )
 
 if __name__ == "__main__":
