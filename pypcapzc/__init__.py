@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .block import Header as Header
     from .block import Headers as Headers
     from .capture import Capture as Capture
-    from .capture import open_live as open_live
     from .counters import Stats as Stats
     from .dumper import Dumper as Dumper
     from .errors import BlockInUseError as BlockInUseError
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from .errors import SavefileError as SavefileError
     from .errors import ZeroCopyUnavailableError as ZeroCopyUnavailableError
     from .fanout import Fanout as Fanout
+    from .live import open_live as open_live
     from .rotation import Rotating as Rotating
     from .rotation import Rotation as Rotation
     from .savefile import open_offline as open_offline
@@ -52,7 +52,7 @@ __version__ = "0.1.0"
 _MODULES = ("libpcap", "zerocopy")
 _NAMES = {
     "block": ("Block", "Header", "Headers"),
-    "capture": ("Capture", "open_live"),
+    "capture": ("Capture",),
     "counters": ("Stats",),
     "dumper": ("Dumper",),
     "errors": (
@@ -71,6 +71,7 @@ _NAMES = {
         "ZeroCopyUnavailableError",
     ),
     "fanout": ("Fanout",),
+    "live": ("open_live",),
     "rotation": ("Rotating", "Rotation"),
     "savefile": ("open_offline",),
     "workers": ("Workers",),

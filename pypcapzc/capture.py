@@ -19,15 +19,13 @@ from . import platforms, zerocopy
 from .block import Block
 from .constants import PCAP_NETMASK_UNKNOWN, pcap_direction_t
 from .counters import Counters, Stats
-from .dumper import Compression, Dumper
+from .dumper import Compression, Dumper, Sink
 from .errors import CaptureClosedError, FilterError, PcapError
-from .fanout import Fanout, join, start
+from .fanout import Fanout, join
 from .filters import compiled
 from .handle import Handle, error_text, failure
-from .libpcap import extension, library
 from .rotation import Rotating, Rotation
 from .sources.base import Source
-from .sources.live import Options, open_device
 from .waker import Waker
 
 Mode = Literal["auto", "zerocopy", "buffered"]
@@ -209,6 +207,34 @@ class Capture:
                 return None
             wanted: float = required.contents.tv_sec + required.contents.tv_usec / 1e6
             return max(wanted, _UNPOLLABLE)
+
+    def dump(self, sink: Sink, timeout: float | None = None, count: int | None = None) -> int:
+        """Write packets until ``timeout`` seconds from now have passed, ``count`` packets are written, the
+        savefile ends, breakloop(), or ``sink.finished``; gives how many were written.
+
+        The same as writing each of ``blocks(timeout, count)``, and cheaper where the sink takes records:
+        those of a live capture then go from the kernel's buffer into the file with no block in between.
+        """
+        arena = self._source.records_arena(sink.records_unit) if self.live else None
+        if arena is None:
+            before = sink.packets
+            for block in self.blocks(timeout, count):
+                sink.write(block)
+                if sink.finished:
+                    break
+            return sink.packets - before
+        self._require_open()
+        deadline, written = _deadline(timeout), 0
+        while count is None or written < count:
+            left = _ALL if count is None else count - written
+            found = self._await(lambda: self._source.next_records(arena, left), deadline)  # noqa: B023
+            if found is None:
+                break
+            sink.write_records(*found)
+            written += found[1]
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        return written
 
     # --- control ---------------------------------------------------------------------------------
 
@@ -449,60 +475,3 @@ def _deadline(timeout: float | None) -> float | None:
     if not timeout >= 0:
         raise ValueError(f"timeout is {timeout}; it is a number of seconds from 0, or None")
     return time.monotonic() + timeout
-
-
-def open_live(
-    device: str,
-    *,
-    snaplen: int = 262144,
-    promisc: bool = True,
-    timeout_ms: int = 100,
-    buffer_size: int | None = None,
-    immediate: bool = False,
-    mode: Mode = "auto",
-    filter: str | None = None,
-    tstamp_precision: Literal["nano", "micro"] = "nano",
-    tstamp_type: str | None = None,
-    rfmon: bool = False,
-    fanout: Fanout | None = None,
-) -> Capture:
-    """Capture on a device (pcap_create(3PCAP), pcap_activate(3PCAP); libpcap 1.0, nanoseconds 1.5.1).
-
-    snaplen       bytes kept of each packet, 1 to 262144
-    promisc       promiscuous mode
-    timeout_ms    how long the kernel may hold a partly filled buffer; 0: until it is full
-    buffer_size   bytes of the kernel's buffer; None: libpcap's default (2 MiB on Linux)
-    immediate     deliver each packet at once (lent blocks: within 1 ms), at a price under load
-    mode          "auto": lent blocks where library and kernel can, else copied batches; "zerocopy": lent,
-                  or ZeroCopyUnavailableError that says what is missing; "buffered": copied
-    filter        a pcap-filter(7) expression, installed before the first packet is read
-    tstamp_type   a pcap-tstamp(7) name, as "adapter"
-    rfmon         monitor mode
-    fanout        share the device's packets with other captures: see Fanout
-
-    Raises DeviceNotFoundError, CapturePermissionError, FilterError, LibraryError, ValueError for an option
-    out of range, PcapError with libpcap's message for anything else.
-    """
-    options = Options(
-        snaplen, promisc, timeout_ms, buffer_size, immediate, rfmon, tstamp_type, tstamp_precision, mode
-    )
-    if mode == "zerocopy":
-        zerocopy.require(device)
-    c = library()
-    handle, source = open_device(c, extension.of(c), device, options)
-    try:
-        capture = Capture(handle, source, Waker(), live=True, asked=mode, asked_bytes=buffer_size)
-    except BaseException:
-        handle.close()
-        raise
-    try:
-        if fanout is not None:
-            capture.enter(fanout, 0.2 + 2 * timeout_ms / 1000)
-        if filter is not None:
-            capture.set_filter(filter)
-        elif fanout is not None:
-            start(capture.fileno())
-    except BaseException:
-        capture.close()
-        raise
-    return capture

@@ -42,6 +42,17 @@ class Sink(Protocol):
     def size(self) -> int:
         """Bytes of the file so far."""
 
+    @property
+    def finished(self) -> bool:
+        """All that may be written is: what is written now is left out."""
+
+    @property
+    def records_unit(self) -> int | None:
+        """Where write_records() works: the nanoseconds in a unit of the file's fractions; else None."""
+
+    def write_records(self, data: memoryview, count: int) -> None:
+        """Append ``count`` packets that are savefile records in this machine's byte order."""
+
     def room(self, block: Block, start: int, limit: int) -> int:
         """The first packet of the block, from ``start`` on, that finds the file larger than ``limit`` bytes.
 
@@ -62,6 +73,8 @@ class Dumper:
     ``close()`` or ``with``.  ``packets`` is the number of whole packets written, ``nbytes`` the sum of their
     caplens, ``size`` what the file has of bytes.
     """
+
+    finished = False
 
     def __init__(self, target: Any, file_header: bytes, compress: Compression | None = None) -> None:
         """``target``: a path, "-" (standard output), a descriptor, or a file object with one.
@@ -90,7 +103,7 @@ class Dumper:
             target.flush()
             self._fd, self.name = target.fileno(), str(getattr(target, "name", target))
         magic = int.from_bytes(file_header[:4], sys.byteorder)
-        self._unit = 1 if magic == _NANOSECOND_MAGIC else 1000
+        self.records_unit: int = 1 if magic == _NANOSECOND_MAGIC else 1000
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
         first = self._packer.pack(file_header) if self._packer is not None else file_header
         done, error = self._write(memoryview(first))
@@ -120,12 +133,19 @@ class Dumper:
         first, last, _ = slice(start, stop).indices(len(block))
         if first >= last:
             return
-        if block.savefile_unit == self._unit:
+        if block.savefile_unit == self.records_unit:
             self._write_as_they_lie(block, first, last)
         elif (c := companion.current()) is not None:
             self._write_laid_out(c, block, first, last)
         else:
             self._write_parts(block, first, last)
+
+    def write_records(self, data: memoryview, count: int) -> None:
+        """Append ``count`` packets that are savefile records already, as pcap_dump(3PCAP) would write them.
+
+        Byte order is this machine's, fractions count ``records_unit`` nanoseconds.  Raises DumpError.
+        """
+        self._append(data, count)
 
     def write_packets(self, packets: Iterable[tuple[int, bytes]]) -> None:
         """Append (ts_ns, bytes) pairs, as iterating a capture gives them; wirelen is taken to be caplen."""
@@ -170,7 +190,7 @@ class Dumper:
             if size > len(self._buffer):
                 self._buffer = bytearray(rounded(size))
             out = memoryview(self._buffer)[:size]
-            c.savefile_records(base, data.nbytes, at, count, self._unit, companion.address(out))
+            c.savefile_records(base, data.nbytes, at, count, self.records_unit, companion.address(out))
             self._append(out, count)
 
     def _write_parts(self, block: Block, first: int, last: int) -> None:
@@ -185,7 +205,7 @@ class Dumper:
 
     def _header(self, ts_ns: int, caplen: int, wirelen: int) -> bytes:
         seconds, rest = divmod(ts_ns, records.NANOSECONDS)
-        return records.HEADER.pack(seconds & 0xFFFFFFFF, rest // self._unit, caplen, wirelen)
+        return records.HEADER.pack(seconds & 0xFFFFFFFF, rest // self.records_unit, caplen, wirelen)
 
     def _append_parts(self, parts: list[bytes | memoryview]) -> None:
         """One writev(2), so that lent memory is not copied on its way."""

@@ -112,6 +112,14 @@ class Rotating:
         """Bytes of all files."""
         return self._size + (self._sink.size if self._sink is not None else 0)
 
+    @property
+    def records_unit(self) -> None:
+        """Where one file ends is seen by the index of a block."""
+
+    def write_records(self, data: memoryview, count: int) -> None:
+        """Not to be had."""
+        raise TypeError("packets go into files in rotation by blocks")
+
     def write(self, block: Block, start: int = 0, stop: int | None = None) -> None:
         """Append the packets of a block, or some of them, each to the file that it belongs to.
 

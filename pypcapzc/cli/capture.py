@@ -14,9 +14,10 @@ from typing import Any
 import click
 
 from .. import platforms
-from ..capture import Capture, Mode, open_live
+from ..capture import Capture, Mode
 from ..draining import remaining
 from ..errors import PcapError
+from ..live import open_live
 from ..sources.live import MAXIMUM_SNAPLEN
 from ..zerocopy import InUse
 from . import options as shared
@@ -146,13 +147,21 @@ class _Session:
             wanted = None if self._count is None else self._count - self.tally.packets
             if wanted == 0:
                 return False
-            for block in self.opened.blocks(min(left, REFRESH), wanted):
-                self.tally.take(block)
-                if self.tally.finished:
-                    return False
-                self._show(line)
+            self._take(min(left, REFRESH), wanted)
+            if self.tally.finished:
+                return False
             self._show(line)
         return True
+
+    def _take(self, timeout: float, wanted: int | None) -> None:
+        """What comes within ``timeout`` seconds."""
+        if self.tally.sink is not None and not self.tally.show:
+            self.tally.take_from(self.opened, timeout, wanted)
+            return
+        for block in self.opened.blocks(timeout, wanted):
+            self.tally.take(block)
+            if self.tally.finished:
+                return
 
     def _take_the_rest(self, line: Progress) -> None:
         """What the kernel has taken already."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import click
 
 from ..block import RECORD, Block
+from ..capture import Capture
 from ..dumper import Sink
 from ..errors import DumpError
-from ..rotation import Rotating
 from .terminal import packet_line
 
 
@@ -29,7 +29,7 @@ class Tally:
     @property
     def finished(self) -> bool:
         """Everything that may be written is."""
-        return isinstance(self.sink, Rotating) and self.sink.finished
+        return self.sink is not None and self.sink.finished
 
     def take(self, block: Block) -> None:
         """Write, count and print a block.  Raises DumpError after counting what was written."""
@@ -43,6 +43,16 @@ class Tally:
                 self._count(block, self.sink.packets - before[0], self.sink.nbytes - before[1])
         if self.show:
             self._print(block)
+
+    def take_from(self, capture: Capture, timeout: float, count: int | None) -> None:
+        """Write what comes within ``timeout`` seconds, at most ``count`` packets.  Raises DumpError."""
+        assert self.sink is not None
+        before = self.sink.packets, self.sink.nbytes
+        try:
+            capture.dump(self.sink, timeout, count)
+        finally:
+            self.packets += self.sink.packets - before[0]
+            self.nbytes += self.sink.nbytes - before[1]
 
     def close(self) -> None:
         """Finish the files.  Raises DumpError; what is not in them then is no longer counted."""

@@ -135,6 +135,8 @@ class Companion:
                 setattr(self, name.removeprefix("pczc_"), function)
         self.collect: int = ctypes.cast(without.pczc_collect, c_void_p).value or 0
         """The address of a pcap_handler whose first argument is an Arena."""
+        self.savefile_collect: int = ctypes.cast(without.pczc_savefile_collect, c_void_p).value or 0
+        """The same, for savefile records and no index."""
         pointers = (ctypes.cast(getattr(ctypes.pythonapi, name), c_void_p) for name in Api.NAMES)
         self.api = Api(*pointers)
         self._api = ctypes.addressof(self.api)

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from .. import errors
 from ..block import RECORD, Block
-from ..capture import Capture, Direction, open_live
+from ..capture import Capture, Direction
+from ..live import open_live
 from ..constants import PCAP_ERROR, PCAP_ERROR_ACTIVATED
 from ..linktypes import dlt_to_linktype
 from ..savefile import open_offline

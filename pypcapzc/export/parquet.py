@@ -32,6 +32,9 @@ class ParquetWriter:
     are in memory: close() writes them.
     """
 
+    finished = False
+    records_unit = None
+
     def __init__(self, path: str, *, datalink: int | None = None, columns: Sequence[str] = COLUMNS) -> None:
         """``datalink``, the packets' link-layer type, adds ``columns``; see record_batch().
 
@@ -67,6 +70,10 @@ class ParquetWriter:
     def room(self, block: Block, start: int, limit: int) -> int:
         """See Sink.  A file ends with a whole piece of a block: nobody knows what that comes to."""
         return start if self.size > limit else len(block)
+
+    def write_records(self, data: memoryview, count: int) -> None:
+        """Not to be had."""
+        raise TypeError("packets go into Parquet files by blocks")
 
     def write(self, block: Block, start: int = 0, stop: int | None = None) -> None:
         """Append the packets of a block, or some of them.  Raises DumpError; ``packets`` is right then."""

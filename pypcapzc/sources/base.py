@@ -7,10 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
+from .. import companion
 from ..block import Block, Lease
-from ..constants import PCAP_ERROR_BREAK
+from ..constants import PCAP_ERROR_BREAK, PCAP_TSTAMP_PRECISION_MICRO
 from ..errors import DeviceGoneError, PcapError, SavefileError
 from ..handle import Handle, error_text, failure
+from ..libpcap import Library
+from .straight import RecordsArena
 
 
 class Pace:
@@ -111,6 +114,36 @@ class Source(ABC):
         finally:
             lease.give_back()
 
+    def records_arena(self, unit: int | None) -> RecordsArena | None:
+        """Memory for next_records(), or None where that cannot be had.
+
+        ``unit`` is the nanoseconds in a unit of the file's fractions; None: it takes no records.
+        """
+        fast = companion.current()
+        if fast is None or unit is None or self.pace is not None or self.at_hand:
+            return None
+        with self._handle.borrow() as pcap:
+            same = nanoseconds_per_unit(self._c, pcap) == unit
+        return RecordsArena(self._c, fast, unit) if same else None
+
+    def next_records(self, arena: RecordsArena, limit: int) -> tuple[memoryview, int] | None:
+        """At most ``limit`` packets as savefile records, and how many there are; None: there are none now.
+
+        They are in ``arena``, until the next call.
+        """
+        if self.exhausted:
+            return None
+        self._raise_failure()
+        with self._handle.borrow() as pcap:
+            arena.rewind()
+            wanted = min(limit, arena.wanted)
+            status = arena.dispatch(pcap, wanted, arena.handler, arena.user)
+            found = arena.filled()
+            self._note(status, pcap)
+        if found is None:
+            self._raise_failure()
+        return found
+
     def _next(self, limit: int) -> Lease | None:
         if self.exhausted:
             return None
@@ -142,3 +175,10 @@ class Source(ABC):
                 error = SavefileError(f"{error}; all packets before this were read", status)
             self._failure = error
             self._failed_at = time.monotonic()
+
+
+def nanoseconds_per_unit(c: Library, pcap: Any) -> int:
+    """What one unit of the fraction in a time stamp of this handle is (pcap_get_tstamp_precision(3PCAP))."""
+    if not c.has("pcap_get_tstamp_precision"):
+        return 1000
+    return 1000 if c.pcap_get_tstamp_precision(pcap) == PCAP_TSTAMP_PRECISION_MICRO else 1

@@ -12,7 +12,6 @@ from .. import platforms
 from ..constants import (
     PCAP_ERROR_RFMON_NOTSUP,
     PCAP_ERROR_TSTAMP_PRECISION_NOTSUP,
-    PCAP_TSTAMP_PRECISION_MICRO,
     PCAP_TSTAMP_PRECISION_NANO,
 )
 from ..errors import DeviceNotFoundError, PcapError, ZeroCopyUnavailableError
@@ -25,7 +24,7 @@ from ..libpcap.extension import (
     PCAP_ZC_MODE_REQUIRED,
     Extension,
 )
-from .base import Pace, Source
+from .base import Pace, Source, nanoseconds_per_unit
 from .patched import PatchedSource
 from .stock import StockSource
 
@@ -83,7 +82,7 @@ def open_device(
     linger = options.timeout_ms / 1000 + 0.05 if pace is None else 0
     try:
         with handle.borrow() as pcap:
-            scale = _nanoseconds_per_unit(c, pcap)
+            scale = nanoseconds_per_unit(c, pcap)
             if extension is None and (fd := c.pcap_get_selectable_fd(pcap)) >= 0:
                 hangs = platforms.current().hangs_unpatched(fd)
                 if hangs is not None:
@@ -190,10 +189,3 @@ def _is_gone(c: Library, device: str) -> bool:
         entry = entry.contents.next
     c.pcap_freealldevs(first)
     return os.fsencode(device) not in names
-
-
-def _nanoseconds_per_unit(c: Library, pcap: Any) -> int:
-    """What one unit of the fraction in a time stamp of this handle is (pcap_get_tstamp_precision(3PCAP))."""
-    if not c.has("pcap_get_tstamp_precision"):
-        return 1000
-    return 1000 if c.pcap_get_tstamp_precision(pcap) == PCAP_TSTAMP_PRECISION_MICRO else 1

@@ -13,10 +13,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..block import Block
-from ..capture import Capture, open_live
+from ..capture import Capture
 from ..draining import remaining
 from ..errors import PcapError
 from ..fanout import Fanout
+from ..live import open_live
 from .report import Failure
 
 TAKEN, RECEIVED, DROPPED = range(3)

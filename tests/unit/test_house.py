@@ -26,7 +26,7 @@ ROWS = (
     "fanout",
     "decode selection",
     "sources dumper rotation",
-    "capture savefile devices",
+    "capture live savefile devices",
     "draining",
     "export workers",
     "scapy compat kit cli",

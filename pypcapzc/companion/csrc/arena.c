@@ -4,27 +4,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
-#include "records.h"
-
-struct pcap_pkthdr {	/* pcap/pcap.h */
-	struct timeval	ts;
-	uint32_t	caplen;
-	uint32_t	len;
-};
-
-/* companion.Arena in __init__.py has the same fields. */
-struct arena {
-	u_char		*data;
-	uint64_t	 size;		/* bytes of memory */
-	uint64_t	 used;
-	struct record	*index;
-	uint32_t	 room;		/* records of memory */
-	uint32_t	 count;
-	uint32_t	 unit;		/* nanoseconds in what tv_usec counts: 1 or 1000 */
-	uint32_t	 lost;		/* packets for which there was no memory */
-};
+#include "arena.h"
 
 #define ALIGNMENT	8
 
@@ -69,12 +50,12 @@ grow(void **memory, uint64_t size)
 	return (0);
 }
 
-static int
-make_room(struct arena *a, uint32_t caplen)
+int
+arena_make_room(struct arena *a, uint64_t bytes)
 {
-	uint64_t needed = a->used + caplen, size;
+	uint64_t needed = a->used + bytes, size;
 
-	if (needed > UINT32_MAX)	/* offsets have 32 bits */
+	if (needed > UINT32_MAX)
 		return (-1);
 	for (size = a->size; size < needed; size *= 2)
 		;
@@ -83,6 +64,12 @@ make_room(struct arena *a, uint32_t caplen)
 			return (-1);
 		a->size = size;
 	}
+	return (0);
+}
+
+static int
+make_index_room(struct arena *a)
+{
 	if (a->count == a->room) {
 		if (a->room > UINT32_MAX / 2 ||
 		    grow((void **)&a->index, 2 * (uint64_t)a->room * sizeof(*a->index)) != 0)
@@ -99,7 +86,7 @@ pczc_collect(u_char *user, const struct pcap_pkthdr *h, const u_char *packet)
 	struct arena *a = (struct arena *)user;
 	struct record *r;
 
-	if (make_room(a, h->caplen) != 0) {
+	if (arena_make_room(a, h->caplen) != 0 || make_index_room(a) != 0) {
 		a->lost++;
 		return;
 	}

@@ -1,7 +1,7 @@
 /* Records of a savefile (pcap-savefile(5)), in this machine's byte order. */
 #include <string.h>
 
-#include "records.h"
+#include "arena.h"
 
 #define HEADER	16
 
@@ -33,4 +33,28 @@ pczc_savefile_records(const u_char *base, uint64_t length, const struct record *
 		memcpy(out + HEADER, base + index[i].offset, fields[2]);
 		out += HEADER + fields[2];
 	}
+}
+
+/*
+ * A pcap_handler that puts records into an arena, one after the other; it needs no index.  The fraction is
+ * what the handle counts.
+ */
+void
+pczc_savefile_collect(u_char *user, const struct pcap_pkthdr *h, const u_char *packet)
+{
+	struct arena *a = (struct arena *)user;
+	uint32_t fields[4];
+
+	if (arena_make_room(a, HEADER + (uint64_t)h->caplen) != 0) {
+		a->lost++;
+		return;
+	}
+	fields[0] = (uint32_t)h->ts.tv_sec;
+	fields[1] = (uint32_t)h->ts.tv_usec;
+	fields[2] = h->caplen;
+	fields[3] = h->len;
+	memcpy(a->data + a->used, fields, HEADER);
+	memcpy(a->data + a->used + HEADER, packet, h->caplen);
+	a->used += HEADER + h->caplen;
+	a->count++;
 }
