@@ -11,6 +11,7 @@ from .devices import devices
 from .doctor import doctor
 from .outcome import Exit, guarded
 from .read import read
+from .run import run as run_program
 
 
 @click.group(
@@ -30,7 +31,7 @@ def app(context: click.Context) -> None:
         context.exit(Exit.USAGE)
 
 
-for command in (doctor, devices, capture, read, build):
+for command in (doctor, devices, capture, read, run_program, build):
     app.add_command(command)
 
 

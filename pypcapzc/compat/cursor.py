@@ -7,13 +7,15 @@ import select
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from operator import length_hint
 from typing import Any, Generic, TypeVar
 
 from ..block import RECORD, Block, Copy
 from ..capture import Capture
 from ..filters import compiled
 from ..libpcap import Library, bpf_program, library
+from . import opening
 
 H = TypeVar("H")
 
@@ -24,18 +26,26 @@ class Cursor(Generic[H]):
     def __init__(self, capture: Capture, headers: Callable[[Block, int], Iterable[H]]) -> None:
         """``headers(block, start)`` makes what goes with the bytes of each packet from ``start`` on."""
         self.capture = capture
-        self.at_hand: deque[tuple[H, bytes]] = deque()
-        """Packets with their headers, for who takes them with popleft(); fill() puts them there."""
+        self.at_hand: Iterator[tuple[H, bytes]] = iter(())
+        """Packets with their headers, each once, whoever asks; fill() puts more there."""
         self._headers = headers
+        self._packets: Iterator[bytes] = iter(())  # what at_hand draws from: the hint of its length is exact
         self._block: Block | None = None
         self._at = 0  # packets of the block before this were handed out, or are in at_hand
         self._lock = threading.RLock()
         self._readiness: Readiness | None = None
+        self._taken = 0  # packets from libpcap
+        opening.open_ones.add(self)
 
     @property
     def left(self) -> int:
         """Packets that fill() or take() would give without asking libpcap."""
-        return len(self.at_hand) or (len(self._block) - self._at if self._block is not None else 0)
+        return self.in_pairs or (len(self._block) - self._at if self._block is not None else 0)
+
+    @property
+    def in_pairs(self) -> int:
+        """Packets in ``at_hand``."""
+        return length_hint(self._packets)
 
     def fill(self, timeout: float | None) -> bool:
         """Put packets into ``at_hand``; False where none came within ``timeout`` seconds, or ever will.
@@ -45,11 +55,12 @@ class Cursor(Generic[H]):
         with self._lock:
             block = self._fetch(timeout)
             if block is None:
+                self.tell()
                 return False
-            if not self.at_hand:
+            if not self.in_pairs:
                 start, self._at = self._at, len(block)
-                pairs = zip(self._headers(block, start), block.packets(start), strict=True)
-                self.at_hand.extend(pairs)
+                self._packets = iter(block.packets(start))
+                self.at_hand = zip(self._headers(block, start), self._packets, strict=False)
                 self.tell()
             return True
 
@@ -61,9 +72,10 @@ class Cursor(Generic[H]):
         with self._lock:
             block = self._fetch(timeout)
             if block is None:
+                self.tell()
                 return None
-            start = self._at - len(self.at_hand)
-            self.at_hand.clear()
+            start = self._at - self.in_pairs
+            self._forget_pairs()
             self._at = min(start + limit, len(block))
             self.tell()
             return block, start, self._at
@@ -71,7 +83,7 @@ class Cursor(Generic[H]):
     def give_back(self, count: int) -> None:
         """The last ``count`` packets of what take() gave were not handed out after all."""
         with self._lock:
-            if self._block is not None and not self.at_hand:
+            if self._block is not None and not self.in_pairs:
                 self._at -= count
                 self.tell()
 
@@ -80,13 +92,14 @@ class Cursor(Generic[H]):
         with self._lock:
             if self._block is None or not self.left:
                 return
-            c, block, start = library(), self._block, self._at - len(self.at_hand)
+            c, block, start = library(), self._block, self._at - self.in_pairs
             dead = c.pcap_open_dead(self.capture.datalink, self.capture.snapshot)
             try:
                 with compiled(c, dead, expression, netmask) as program:
                     passed = _matching(block, start, program, c)
             finally:
                 c.pcap_close(dead)
+            self._taken += len(passed) - self.left
             self._drop()
             self._block = passed
             self.tell()
@@ -109,22 +122,32 @@ class Cursor(Generic[H]):
     def close(self) -> None:
         """Forget what is at hand, and close the capture."""
         with self._lock:
+            unread, was_closed = self.left, self.capture.closed
             self._drop()
             readiness, self._readiness = self._readiness, None
         if readiness is not None:
             readiness.close()
         self.capture.close()
+        opening.open_ones.discard(self)
+        if not was_closed:
+            opening.settle(self.capture, self._taken - unread, unread)
 
     def _fetch(self, timeout: float | None) -> Block | None:
         """The block with packets that were not handed out."""
         if not self.left:
             self._drop()
             self._block = self.capture.next_block(timeout)
+            if self._block is not None:
+                self._taken += len(self._block)
         return self._block
+
+    def _forget_pairs(self) -> None:
+        """Whoever is in a loop over at_hand right now gets no more of it."""
+        deque(self._packets, maxlen=0)
 
     def _drop(self) -> None:
         block, self._block, self._at = self._block, None, 0
-        self.at_hand.clear()
+        self._forget_pairs()
         if block is not None:
             block.retire()
 

@@ -9,17 +9,18 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, cast
 
 from .. import errors
 from ..block import RECORD, Block
 from ..capture import Capture, Direction
-from ..live import open_live
 from ..constants import PCAP_ERROR, PCAP_ERROR_ACTIVATED
 from ..linktypes import dlt_to_linktype
 from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
 from .cursor import Cursor
+from .opening import open_live
 from .pcapy_classes import Rules, Tally, Writer, batch
 
 _SECOND_US = 1_000_000
@@ -148,13 +149,9 @@ class Reader:
         """(header, bytes) of the next packet; (None, b"") at the end, or where none came in time."""
         cursor = self._opened()
         while True:
-            try:
-                pair = cursor.at_hand.popleft()
-            except IndexError:
-                pass
-            else:
-                if not cursor.at_hand:
-                    cursor.tell()
+            pair = next(cursor.at_hand, None)
+            if pair is not None:
+                cursor.tell()
                 return pair
             with translated():
                 if not cursor.fill(self._patience):
@@ -197,14 +194,11 @@ class Reader:
         with translated():
             if not cursor.fill(timeout):
                 return 0
-        at_hand = cursor.at_hand
-        before = len(at_hand)
-        kept = max(before - limit, 0) if limit > 0 else 0
-        while len(at_hand) > kept:
-            header, data = at_hand.popleft()
+        count = min(cursor.in_pairs, limit) if limit > 0 else cursor.in_pairs
+        for header, data in islice(cursor.at_hand, count):
             callback(header, data)
         cursor.tell()
-        return before - kept
+        return count
 
     @property
     def _patience(self) -> float | None:
@@ -289,7 +283,7 @@ class Reader:
             writer = Writer(buffer)
             for block, start, stop in self._ranges(cursor, limit):
                 classes = rules.classify(block, start, stop)
-                writer.write(block, start, classes, tally.chosen(classes), rules.base)
+                writer.write(block, start, classes, tally, rules.base)
                 tally.add(classes)
         written, dropped, *of_each = tally.counts
         return (written - writer.overflow, dropped, writer.overflow, writer.used, *of_each)
