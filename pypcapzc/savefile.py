@@ -19,7 +19,8 @@ def open_offline(
 
     A path, "-" for standard input, a descriptor, or a binary file object (anything with ``read(size)``, as
     an open gzip file); pipes work, and are read no further ahead than needed.  The source stays the
-    caller's.  Times are nanoseconds (pcap_fopen_offline_with_tstamp_precision(3PCAP), libpcap 1.5.1).
+    caller's.  A file that zstd has compressed is unpacked as it is read, and copied.  Times are nanoseconds
+    (pcap_fopen_offline_with_tstamp_precision(3PCAP), libpcap 1.5.1).
 
     mode   as in open_live(): with a patched libpcap a regular file is read in large pieces that are lent;
            what is no regular file is always copied

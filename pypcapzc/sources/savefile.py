@@ -8,8 +8,9 @@ import os
 import selectors
 import stat
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
+from .. import zstd
 from ..block import Lease
 from ..constants import PCAP_ERRBUF_SIZE, PCAP_TSTAMP_PRECISION_NANO
 from ..errors import CaptureClosedError, PcapError, SavefileError
@@ -65,9 +66,11 @@ class SavefileSource(StockSource):
     will pass, and a batch has one packet.
     """
 
-    def __init__(self, handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None) -> None:
+    def __init__(
+        self, handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None, file: BinaryIO | None = None
+    ) -> None:
         super().__init__(handle, scale=1, linger=0, live=False)
-        self._stream, self._pipe = stream, pipe
+        self._stream, self._pipe, self._file = stream, pipe, file
         self._taken = 0
 
     def _take(self, limit: int) -> Lease | None:
@@ -94,6 +97,8 @@ class SavefileSource(StockSource):
         if self._pipe is not None:
             pipe, self._pipe = self._pipe, None
             pipe.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def _unreadable(name: str, error: Exception) -> PcapError:
@@ -145,6 +150,8 @@ def _open_descriptor(fd: int, name: str, waker: Waker, lend: bool) -> tuple[Hand
         os.close(fd)
         raise IsADirectoryError(f"{name} is a directory, not a savefile")
     if stat.S_ISREG(mode):
+        if os.pread(fd, len(zstd.MAGIC), os.lseek(fd, 0, os.SEEK_CUR)) == zstd.MAGIC:
+            return _open_compressed(fd, name)
         c = library()
         file = open_descriptor(fd)
         pcap, message = _open_file(c, file)
@@ -156,7 +163,21 @@ def _open_descriptor(fd: int, name: str, waker: Waker, lend: bool) -> tuple[Hand
     return _open_stream(ReaderStream(pipe.read, _PIPE_BUFFER), name, pipe)
 
 
-def _open_stream(stream: ReaderStream, name: str, pipe: _Pipe | None) -> tuple[Handle, Source]:
+def _open_compressed(fd: int, name: str) -> tuple[Handle, Source]:
+    """What zstd has packed, as Dumper writes it: unpacked as it is read."""
+    file = os.fdopen(fd, "rb", buffering=0)
+    try:
+        unpacked = zstd.reader(file)
+        # read1(): where the file is cut, what is there of the last piece comes before the error.
+        return _open_stream(ReaderStream(unpacked.read1, _OBJECT_BUFFER), name, None, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_stream(
+    stream: ReaderStream, name: str, pipe: _Pipe | None, file: BinaryIO | None = None
+) -> tuple[Handle, Source]:
     c = library()
     pcap, message = _open_file(c, stream.file)
     if not pcap:
@@ -168,7 +189,7 @@ def _open_stream(stream: ReaderStream, name: str, pipe: _Pipe | None) -> tuple[H
         if stream.error is not None:
             raise stream.error
         raise SavefileError(f"{name}: {message}")
-    return _source(Handle(c, pcap, name), stream, pipe)
+    return _source(Handle(c, pcap, name), stream, pipe, file)
 
 
 def _regular(handle: Handle, lend: bool) -> tuple[Handle, Source]:
@@ -182,9 +203,11 @@ def _regular(handle: Handle, lend: bool) -> tuple[Handle, Source]:
     return _source(handle, None, None)
 
 
-def _source(handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None) -> tuple[Handle, Source]:
+def _source(
+    handle: Handle, stream: ReaderStream | None, pipe: _Pipe | None, file: BinaryIO | None = None
+) -> tuple[Handle, Source]:
     try:
-        return handle, SavefileSource(handle, stream, pipe)
+        return handle, SavefileSource(handle, stream, pipe, file)
     except BaseException:
         handle.close()
         if pipe is not None:
