@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import Any
 
 from . import platforms
@@ -51,19 +50,27 @@ class Handle:
         """True once close() was called, or in a forked child."""
         return self._closing
 
-    @contextmanager
-    def borrow(self) -> Iterator[Any]:
-        """The pcap_t, for the calling thread alone.  Raises CaptureClosedError."""
-        with self._lock:
-            if self._closing:
-                raise CaptureClosedError(f"the capture of {self.name} is closed")
-            self._borrowed += 1
-            try:
-                yield self._pcap
-            finally:
-                self._borrowed -= 1
-                if self.closed and not self._borrowed:
-                    self._close()
+    def borrow(self) -> Handle:
+        """``with handle.borrow() as pcap``: the pcap_t, for the calling thread alone.
+
+        Raises CaptureClosedError.  (No generator's context manager, which takes 2 microseconds.)
+        """
+        return self
+
+    def __enter__(self) -> Any:
+        self._lock.acquire()
+        if self._closing:
+            self._lock.release()
+            raise CaptureClosedError(f"the capture of {self.name} is closed")
+        self._borrowed += 1
+        return self._pcap
+
+    def __exit__(self, *exc: object) -> None:
+        self._borrowed -= 1
+        if self._closing and not self._borrowed:
+            self._close()
+        with suppress(RuntimeError):  # a child that was forked in here has a lock of its own
+            self._lock.release()
 
     def close(self, wait: float = 1.0) -> None:
         """Close; where another thread is in a call for more than ``wait`` seconds, that one does it."""
