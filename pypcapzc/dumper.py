@@ -161,7 +161,7 @@ class Dumper:
         """
         fd, packer = self._fd, self._packer
         self._packer = None
-        error = self._write(memoryview(zstd.END))[1] if packer is not None and fd >= 0 else None
+        error = self._write(memoryview(packer.end()))[1] if packer is not None and fd >= 0 else None
         self._fd = -1
         if self._owned:
             self._owned = False

@@ -39,14 +39,20 @@ class Packer:
 
     def __init__(self) -> None:
         module = _module()
+        self._begun = False
         self._compressor = module.ZstdCompressor(
             options={module.CompressionParameter.checksum_flag: 0}  # END would have to bring it
         )
 
     def pack(self, data: bytes | memoryview) -> bytes:
         """What to write for ``data``, all of it."""
+        self._begun = True
         packed: bytes = self._compressor.compress(data, self._compressor.FLUSH_BLOCK)
         return packed
+
+    def end(self) -> bytes:
+        """What ends the frame, with what was written of it so far."""
+        return END if self._begun else b""
 
 
 def reader(file: BinaryIO) -> io.BufferedIOBase:

@@ -121,7 +121,7 @@ def test_the_files_that_tcpdump_makes(
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     theirs.mkdir(mode=0o777)
     ours.mkdir()
-    command = ["tcpdump", "-r", path, "-w", theirs / "x.pcap", "--time-stamp-precision=nano", *options]
+    command: list[str | Path] = ["tcpdump", "-r", path, "-w", theirs / "x.pcap", "--nano", *options]
     if subprocess.run(["id", "-u"], capture_output=True, check=True).stdout.strip() == b"0":
         command += ["-Z", "root"]  # else Debian's tcpdump becomes a user who may not write here
     subprocess.run(command, check=True, capture_output=True, timeout=30)
@@ -216,7 +216,7 @@ def test_a_ring_of_files_has_the_last_packets(
 def test_so_many_files_by_time_and_no_more(
     path: Path, truth: list[tuple[int, bytes]], tmp_path: Path
 ) -> None:
-    names = _rotated(path, tmp_path / "x%s", Rotation(seconds=1, files=2))
+    names = _rotated(path, tmp_path / "x%s", Rotation(seconds=1, files=2), 20)
     assert len(names) == 2
     found = _read(Path(names[0])) + _read(Path(names[1]))
     begin = truth[0][0] // _NS
