@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, starmap
 from operator import length_hint
 from typing import Any, Generic, TypeVar
 
@@ -33,7 +34,8 @@ class Cursor(Generic[H]):
         self._block: Block | None = None
         self._at = 0  # packets of the block before this were handed out, or are in at_hand
         self._lock = threading.RLock()
-        self._readiness: Readiness | None = None
+        self.readiness: Readiness | None = None
+        """Made by fileno()."""
         self._taken = 0  # packets from libpcap
         opening.open_ones.add(self)
 
@@ -63,6 +65,23 @@ class Cursor(Generic[H]):
                 self.at_hand = zip(self._headers(block, start), self._packets, strict=False)
                 self.tell()
             return True
+
+    def hand_over(self, limit: int, callback: Callable[..., object], args: tuple[Any, ...] = ()) -> int:
+        """Call ``callback(header, bytes, *args)`` for packets at hand, at most ``limit`` (0 or less: all).
+
+        Gives how many.  An exception of the callback comes out at once, and the packets after it stay.
+        """
+        count = min(self.in_pairs, limit) if limit > 0 else self.in_pairs
+        pairs = islice(self.at_hand, count)
+        try:
+            if args:
+                for header, data in pairs:
+                    callback(header, data, *args)
+            else:  # the same without a loop in Python
+                deque(starmap(callback, pairs), maxlen=0)
+        finally:
+            self.tell()
+        return count
 
     def take(self, limit: int, timeout: float | None) -> tuple[Block, int, int] | None:
         """The next packets, at most ``limit``, as (block, start, stop): they count as handed out.
@@ -109,22 +128,22 @@ class Cursor(Generic[H]):
 
         Raises PcapError where the capture has none.
         """
-        if self._readiness is None:
-            self._readiness = Readiness(self.capture.fileno())
+        if self.readiness is None:
+            self.readiness = Readiness(self.capture.fileno())
             self.tell()
-        return self._readiness.fd
+        return self.readiness.fd
 
     def tell(self) -> None:
         """Let the descriptor know whether packets are at hand; for who has taken some from ``at_hand``."""
-        if self._readiness is not None:
-            self._readiness.set(self.left > 0)
+        if self.readiness is not None:
+            self.readiness.set(self.left > 0)
 
     def close(self) -> None:
         """Forget what is at hand, and close the capture."""
         with self._lock:
             unread, was_closed = self.left, self.capture.closed
             self._drop()
-            readiness, self._readiness = self._readiness, None
+            readiness, self.readiness = self.readiness, None
         if readiness is not None:
             readiness.close()
         self.capture.close()

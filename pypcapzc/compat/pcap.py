@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 from .. import errors
@@ -227,7 +227,8 @@ class pcap:  # noqa: N801 - pypcap's name
         cursor = self._cursor
         while True:
             for pair in cursor.at_hand:
-                cursor.tell()
+                if cursor.readiness is not None:
+                    cursor.tell()
                 return pair
             if not self._fill(None):
                 raise StopIteration
@@ -285,12 +286,7 @@ class pcap:  # noqa: N801 - pypcap's name
         """At most ``limit`` packets of what is at hand or comes next; 0 or less: all of it."""
         if not self._fill(timeout):
             return 0
-        cursor = self._cursor
-        count = min(cursor.in_pairs, limit) if limit > 0 else cursor.in_pairs
-        for ts, data in islice(cursor.at_hand, count):
-            callback(ts, data, *args)
-        cursor.tell()
-        return count
+        return self._cursor.hand_over(limit, callback, args)
 
     def loop(self, cnt: int, callback: Callable[..., object], *args: Any) -> None:
         """Calls ``callback(time, bytes, *args)`` for ``cnt`` packets; 0 or less: until a savefile ends.

@@ -9,7 +9,6 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, cast
 
 from .. import errors
@@ -194,11 +193,7 @@ class Reader:
         with translated():
             if not cursor.fill(timeout):
                 return 0
-        count = min(cursor.in_pairs, limit) if limit > 0 else cursor.in_pairs
-        for header, data in islice(cursor.at_hand, count):
-            callback(header, data)
-        cursor.tell()
-        return count
+        return cursor.hand_over(limit, callback)
 
     @property
     def _patience(self) -> float | None:
