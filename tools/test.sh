@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the tests: test.sh PYTHON.  First on the libpcap of this system, then those of capturing once more on
-# the patched one, which it builds.
+# Runs the tests: test.sh PYTHON.  First on the libpcap of this system as it is, then those of capturing once
+# more on the patched one, which it builds with the companion library, and on the system's with the latter.
 set -eu
 python=$1
 here=$(dirname "$python")/..
@@ -22,7 +22,12 @@ say "building the patched libpcap"
 export PYPCAPZC_HOME="$here/patched"
 if "$python" -m pypcapzc build; then
 	say "pytest, on the patched libpcap: captures, savefiles, command line"
-	"$python" -m pytest -n auto --dist loadfile tests/unit tests/netns
+	"$python" -m pytest -n auto --dist loadfile tests/unit tests/netns tests/compat tests/scapy
+	say "pytest, on the libpcap of this system with the companion library"
+	PYPCAPZC_HOME=$here/stock PYPCAPZC_COMPANION=$here/patched/data/lib/host/libpypcapzc.so \
+		"$python" -m pytest -n auto --dist loadfile tests/unit/test_block.py tests/unit/test_savefile.py \
+		tests/unit/test_savefile_fuzz.py tests/unit/test_savefile_pipes.py tests/unit/test_dumper.py \
+		tests/netns/test_capture_live.py tests/netns/test_capture_ends.py tests/compat
 else
 	case ",${PYPCAPZC_REQUIRE:-}," in
 	*,kit,*) exit 1 ;;

@@ -53,7 +53,7 @@ U32 = st.integers(0, 2**32 - 1)
 RECORDS = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 70), st.integers(0, 70), U32, U32))
 
 
-def _both(block: Block, monkeypatch: pytest.MonkeyPatch, *span: int | None) -> list[list[Any]]:
+def _both(block: Block, monkeypatch: pytest.MonkeyPatch, *span: Any) -> list[list[Any]]:
     """What the library gives, then what Python does."""
     found = []
     for current in (companion.current, lambda: None):
