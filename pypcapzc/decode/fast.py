@@ -27,7 +27,5 @@ def fields(companion: Companion, block: Block, datalink: int) -> Any:
     """What decode.fields() gives; ``datalink`` is one of LINKS."""
     data, index = block.data, block.index
     out = np.empty(len(block), FIELDS)  # every byte of which is written
-    companion.decode(
-        address(data), data.nbytes, address(index), out.size, LINKS[datalink], out.ctypes.data
-    )
+    companion.decode(address(data), data.nbytes, address(index), out.size, LINKS[datalink], out.ctypes.data)
     return out

@@ -10,6 +10,7 @@ from typing import Any
 from .. import decode
 from ..decode.numeric import np
 from .hashing import Array, HashSet
+from .native import AddressTables
 
 Address = str | bytes | IPv4Address | IPv6Address
 
@@ -45,6 +46,8 @@ class AddressSet:
             six = six.reshape(-1, 2)
         self._four = HashSet([four]) if four.size else None
         self._six = HashSet([six[:, 0], six[:, 1]]) if six.size else None
+        self.tables = AddressTables.of(self._four, self._six)
+        """For the companion library, as long as this set lives."""
 
     def holds(self, found: Array, side: str) -> Array:
         """Which decoded packets have an address of the set as their ``side``, "src" or "dst".

@@ -2,12 +2,97 @@
 
 from __future__ import annotations
 
+import secrets
+from ctypes import Structure, c_uint32, c_uint64, c_void_p
+
+from .. import companion
 from ..decode.numeric import np
-from .conditions import Condition
+from . import native
+from .conditions import Native
 from .hashing import Array, Hash
 
 _WAYS = 8
 _COLUMNS = ("a", "b", "seen", "packets")
+_ROW = 16  # of u8: struct flow_row of csrc/classify.c
+
+
+class FlowHeads(Native):
+    """The first ``packets`` packets of each flow, over all blocks that it is asked about.
+
+    A flow is what has the same IP version, protocol, addresses and ports, in both directions unless
+    ``directed``.  Where there are no ports (ICMP, later fragments) they count as 0; what is not IP belongs to
+    no flow and is not chosen.  Flows are told apart by hashes with keys of this process: of 64 bits by the
+    companion library, of 128 by numpy.
+
+    Memory is bounded: room for ``flows`` flows (rounded up to 8 times a power of two), 16 bytes each with the
+    companion library, 32 without.  Each flow has eight places where it may be; when all are taken, the flow
+    of the eight that was asked about least recently is forgotten (``forgotten`` counts these), and begins
+    anew when it comes back.  Without the companion library "recently" is by calls, mostly blocks; of more
+    than eight new flows of one call that share their places, the later ones are then forgotten at once.
+
+    Not for several threads at a time.
+    """
+
+    def __init__(self, packets: int, *, flows: int = 1 << 16, directed: bool = False) -> None:
+        if packets < 1 or flows < 1:
+            raise ValueError("packets and flows are at least 1")
+        rows = 1 << max(0, (-(-flows // _WAYS) - 1).bit_length())
+        self.capacity = rows * _WAYS
+        """For how many flows there is room."""
+        self._table: _FlowTable | _Flows
+        if companion.current() is not None and packets < 1 << 32:
+            self._table = _FlowTable.of(rows, packets, directed)
+        else:
+            self._table = _Flows(rows, packets, directed)
+
+    @property
+    def forgotten(self) -> int:
+        """How many flows were."""
+        return int(self._table.forgotten)
+
+    def by_numpy(self, found: Array) -> Array:
+        if not isinstance(self._table, _Flows):
+            raise RuntimeError("these flows were counted by the companion library, which is gone")
+        chosen = np.zeros(found.size, bool)
+        places: Array = np.flatnonzero(found["ip_version"])
+        if places.size:
+            some = slice(None) if places.size == found.size else places
+            chosen[places] = self._table.count(found, some)
+        return chosen
+
+    def into(self, tree: native.Tree) -> int:
+        if not isinstance(self._table, _FlowTable):
+            raise native.NotNativeError
+        tree.only_once(self._table)
+        return tree.node(native.HEADS, data=self._table)
+
+
+class _FlowTable(Structure):
+    """struct flow_table of csrc/classify.c."""
+
+    _fields_ = (
+        ("rows", c_void_p),
+        ("shift", c_uint64),
+        ("secret", c_uint64 * 2),
+        ("forgotten", c_uint64),
+        ("limit", c_uint32),
+        ("directed", c_uint32),
+        ("now", c_uint32),
+        ("unused", c_uint32),
+    )
+
+    memory: Array
+
+    @classmethod
+    def of(cls, rows: int, packets: int, directed: bool) -> _FlowTable:
+        """Room for 8 flows a row."""
+        # A row is two cache lines, and the allocator aligns to less.
+        memory = np.zeros((rows + 1) * _ROW, "u8")
+        begin = -memory.ctypes.data % (_ROW * 8) + memory.ctypes.data
+        secret = (c_uint64 * 2)(secrets.randbits(64), secrets.randbits(64))
+        table = cls(begin, 64 - rows.bit_length(), secret, 0, packets, directed)
+        table.memory = memory
+        return table
 
 
 def _grouped(keys: Array) -> Array:
@@ -26,27 +111,11 @@ def _grouped(keys: Array) -> Array:
     return order
 
 
-class FlowHeads(Condition):
-    """The first ``packets`` packets of each flow, over all blocks that it is asked about.
+class _Flows:
+    """The same with numpy: columns of ``rows`` rows of eight."""
 
-    A flow is what has the same IP version, protocol, addresses and ports, in both directions unless
-    ``directed``.  Where there are no ports (ICMP, later fragments) they count as 0; what is not IP belongs to
-    no flow and is not chosen.  Flows are told apart by hashes of 128 bits with keys of this process.
-
-    Memory is bounded: room for ``flows`` flows (rounded up to 8 times a power of two), 32 bytes each.  Each
-    flow has eight places where it may be; when all are taken, the flow of the eight that was asked about
-    least recently is forgotten (``forgotten`` counts these), and begins anew when it comes back.  "Recently"
-    is by calls, mostly blocks; of more than eight new flows of one call that share their places, the later
-    ones are forgotten at once.
-
-    Not for several threads at a time.
-    """
-
-    def __init__(self, packets: int, *, flows: int = 1 << 16, directed: bool = False) -> None:
-        if packets < 1 or flows < 1:
-            raise ValueError("packets and flows are at least 1")
+    def __init__(self, rows: int, packets: int, directed: bool) -> None:
         self._packets, self._directed = packets, directed
-        rows = 1 << max(0, (-(-flows // _WAYS) - 1).bit_length())
         # A row of a column is a cache line of 64 bytes.
         self._slots = {name: np.zeros((rows, _WAYS), "u8") for name in _COLUMNS}
         self._shift = np.uint64(64 - rows.bit_length())
@@ -54,20 +123,6 @@ class FlowHeads(Condition):
         self._end = (Hash(), Hash())
         self._flow = (Hash(), Hash())
         self.forgotten = 0
-
-    @property
-    def capacity(self) -> int:
-        """For how many flows there is room."""
-        return int(self._slots["a"].size)
-
-    def mask(self, found: Array) -> Array:
-        chosen = np.zeros(found.size, bool)
-        places: Array = np.flatnonzero(found["ip_version"])
-        if places.size:
-            self._calls += 1
-            keys = self._keys(found, slice(None) if places.size == found.size else places)
-            chosen[places] = self._count(keys)
-        return chosen
 
     def _keys(self, found: Array, places: Array) -> Array:
         """The flow of each packet, as two numbers."""
@@ -81,8 +136,10 @@ class FlowHeads(Condition):
             keys[name] = flow([one, other, kind]) | np.uint64(1)  # 0 is a free place
         return keys
 
-    def _count(self, keys: Array) -> Array:
+    def count(self, found: Array, places: Array) -> Array:
         """Which packets, in order, are among the first of their flow; their flows are remembered."""
+        self._calls += 1
+        keys = self._keys(found, places)
         order = _grouped(keys)
         a, b = keys["a"][order], keys["b"][order]
         fresh = np.ones(order.size, bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .. import decode
+from .. import companion, decode
 from ..block import RECORD, Block, Lease, exporter_type, rounded
 from ..decode.numeric import np
 from .hashing import Array
@@ -38,21 +38,21 @@ class Chosen(Lease):
 
     def __init__(self, block: Block, indices: Array) -> None:
         data, index = _parts(block)
-        index = index[_positions(indices, index.size)]
+        index = _rows(index, indices)
         self.count = index.size
         caplen = index["caplen"].astype("i8")
         ends = np.cumsum(caplen + _RECORD_HEADER)
         self.nbytes = int(ends[-1]) if self.count else 0
         self._memory = bytearray(rounded(self.nbytes))
-        memory, to = np.frombuffer(self._memory, "u1"), ends - caplen
-        move(data, index["offset"].astype("i8"), caplen, memory, to)
-        headers = np.empty((self.count, 4), "u4")
-        headers[:, 0], headers[:, 1] = index["ts_ns"] // _NANOSECONDS, index["ts_ns"] % _NANOSECONDS
-        headers[:, 2], headers[:, 3] = caplen, index["wirelen"]
-        if self.count:
-            raw = headers.view(f"V{_RECORD_HEADER}").ravel()
-            _windows(memory, _RECORD_HEADER)[to - _RECORD_HEADER] = raw
-        index["offset"] = to
+        library = companion.current()
+        if library is None:
+            _write_records(data, index, np.frombuffer(self._memory, "u1"), ends - caplen)
+        else:
+            where = data.ctypes.data, data.size, index.ctypes.data, self.count
+            library.savefile_records(
+                *where, self.savefile_unit, np.frombuffer(self._memory, "u1").ctypes.data
+            )
+        index["offset"] = ends - caplen
         self._index = index.tobytes()
 
     def export(self) -> Any:
@@ -70,6 +70,17 @@ class Chosen(Lease):
 
     def give_back(self) -> None:
         """Nothing to do: the memory dies with its last user."""
+
+
+def _write_records(data: Array, index: Array, memory: Array, to: Array) -> None:
+    """Savefile records, of which the packets' bytes are to be at ``to``."""
+    move(data, index["offset"].astype("i8"), index["caplen"].astype("i8"), memory, to)
+    headers = np.empty((index.size, 4), "u4")
+    headers[:, 0], headers[:, 1] = index["ts_ns"] // _NANOSECONDS, index["ts_ns"] % _NANOSECONDS
+    headers[:, 2], headers[:, 3] = index["caplen"], index["wirelen"]
+    if index.size:
+        raw = headers.view(f"V{_RECORD_HEADER}").ravel()
+        _windows(memory, _RECORD_HEADER)[to - _RECORD_HEADER] = raw
 
 
 def _parts(block: Block) -> tuple[Array, Array]:
@@ -93,6 +104,12 @@ def _positions(indices: Any, count: int) -> Array:
     return given.astype("i8")
 
 
+def _rows(index: Array, indices: Any) -> Array:
+    """Copies of the records at ``indices``, moved as plain bytes."""
+    rows: Array = index.view(f"V{RECORD.size}")[_positions(indices, index.size)].view(index.dtype)
+    return rows
+
+
 def take(block: Block, indices: Any) -> Block:
     """The packets at ``indices`` (positions or a mask) as a block in memory of its own.
 
@@ -103,7 +120,13 @@ def take(block: Block, indices: Any) -> Block:
 
 def packets(block: Block, indices: Any) -> list[tuple[int, bytes]]:
     """The packets at ``indices`` (positions or a mask) as (ts_ns, bytes), yours to keep."""
-    return list(Chosen(block, indices).packets())
+    library = companion.current()
+    if library is None:
+        return list(Chosen(block, indices).packets())
+    data, index = _parts(block)
+    index = _rows(index, indices)
+    found = library.bytes_of(data.ctypes.data, data.size, index.ctypes.data, index.size)
+    return list(zip(index["ts_ns"].tolist(), found, strict=True))
 
 
 def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
@@ -118,7 +141,11 @@ def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
     if not target.flags.writeable:
         raise TypeError("the buffer is read-only")
     data, index = _parts(block)
-    index = index[_positions(indices, index.size)]
+    index = _rows(index, indices)
+    library = companion.current()
+    if library is not None:
+        where = data.ctypes.data, data.size, index.ctypes.data, index.size
+        return index[: library.gather(*where, target.ctypes.data, target.size)].copy()
     caplen = index["caplen"].astype("i8")
     ends = np.cumsum(caplen)
     count = int(np.searchsorted(ends, target.size, side="right"))

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytest.importorskip("numpy", reason="numpy is not installed: pip install 'pypcapzc[numpy]'")
+
 from pypcapzc import datalinks as dlt
 from pypcapzc import decode
 from support import oracle

@@ -1,5 +1,7 @@
 """Decoding: packets whose every field is known, odd ones, one more field, and who owns the results."""
 
+# ruff: noqa: E402 - what needs numpy is imported once it is known to be there
+
 from __future__ import annotations
 
 import struct
@@ -9,10 +11,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+np = pytest.importorskip("numpy", reason="numpy is not installed: pip install 'pypcapzc[numpy]'")
 
 import pypcapzc
 from lab import savefiles

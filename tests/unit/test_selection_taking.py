@@ -1,5 +1,7 @@
 """Taking chosen packets out of a block: as a block, as bytes, into a buffer, to a savefile."""
 
+# ruff: noqa: E402 - what needs numpy is imported once it is known to be there
+
 from __future__ import annotations
 
 import struct
@@ -7,10 +9,11 @@ from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+np = pytest.importorskip("numpy", reason="numpy is not installed: pip install 'pypcapzc[numpy]'")
 
 import pypcapzc
 from lab import savefiles
