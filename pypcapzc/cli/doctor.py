@@ -7,7 +7,7 @@ import json
 import click
 from rich.text import Text
 
-from .. import zerocopy
+from .. import companion, zerocopy
 from .outcome import Exit, one_line
 from .terminal import standard_output, wrapped
 
@@ -22,10 +22,16 @@ def doctor(device: str | None, as_json: bool) -> int:
     """
     status = zerocopy.status(device)
     if as_json:
-        click.echo(json.dumps(status.as_dict(), indent=2))
+        click.echo(json.dumps({**status.as_dict(), "companion": _companion()}, indent=2))
     else:
         _show(status)
     return Exit.DONE if status.available else Exit.NO
+
+
+def _companion() -> dict[str, str | None]:
+    """Where the companion library is, or why there is none."""
+    found = companion.current()
+    return {"path": str(found.path) if found else None, "reason": None if found else companion.reason()}
 
 
 def _headline(status: zerocopy.Status) -> Text:
@@ -51,6 +57,7 @@ def _facts(status: zerocopy.Status) -> dict[str, str]:
         "platform": status.platform,
         "mechanism": status.mechanism,
         "lent": "yes" if status.lent else "no",
+        "companion": companion.reason(),
         "permission": status.permissions.reason,
         **{name: f"{value} bytes" for name, value in status.limits.items()},
     }

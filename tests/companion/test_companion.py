@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -196,3 +198,19 @@ def test_it_is_found_where_it_was_built(built: Path, tmp_path: Path) -> None:
     where.mkdir(parents=True)
     shutil.copyfile(built, where / companion.FILE)
     assert _asked(PYPCAPZC_HOME=str(tmp_path)) == f"True {where / companion.FILE}\n"
+
+
+@pytest.mark.kit
+def test_doctor_tells_of_it(built: Path, tmp_path: Path) -> None:
+    pytest.importorskip("click")
+    for value, path in ((str(built), str(built)), ("none", None)):
+        done = subprocess.run(
+            [sys.executable, "-m", "pypcapzc", "doctor", "--json"],
+            env={**os.environ, "PYPCAPZC_HOME": str(tmp_path), companion.VARIABLE: value},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = json.loads(done.stdout)["companion"]
+        assert said["path"] == path
+        assert (said["reason"] is None) == (path is not None)
