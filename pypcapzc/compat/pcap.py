@@ -6,15 +6,13 @@ lists: timeouts hold on an idle link, Ctrl-C ends every wait, and a closed handl
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from .. import errors
 from ..block import Block
@@ -36,11 +34,10 @@ from ..datalinks import (
     DLT_PRONET,
     DLT_SLIP,
 )
-from ..devices import devices
-from ..libpcap import error_buffer, library
 from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
 from .cursor import Cursor
+from .lookup import ex_name, findalldevs, lookupdev, lookupnet
 from .opening import open_live
 from .pcapy import compile as _compile
 from .pcapy_reader import PcapError as _CompileError
@@ -116,6 +113,10 @@ def _number(value: Any) -> int:
     return int(value)
 
 
+_NONE, _FOUND, _TOLD = range(3)
+"""Damage of a savefile: dispatch() has to tell of it once."""
+
+
 class bpf:  # noqa: N801 - pypcap's name
     """A filter for packets at hand: ``bpf(b"tcp port 80", dlt=DLT_EN10MB)``; text is taken too.
 
@@ -175,7 +176,7 @@ class pcap:  # noqa: N801 - pypcap's name
         self._timestamp_in_ns = bool(timestamp_in_ns)
         self._timeout_ms = max(_number(timeout_ms), 0)
         self._blocking = True
-        self._damaged = False
+        self._damage = _NONE
         self._file: int | None = None
         wanted, size = _number(snaplen), _number(buffer_size)
         options = {
@@ -246,7 +247,8 @@ class pcap:  # noqa: N801 - pypcap's name
         except errors.CaptureClosedError:  # by the callback, or another thread
             return False
         except errors.SavefileError as error:
-            self._damaged = True
+            if self._damage == _NONE:
+                self._damage = _FOUND
             self._note(error)
             return False
         except errors.PcapError as error:
@@ -276,9 +278,14 @@ class pcap:  # noqa: N801 - pypcap's name
         while limit <= 0 or count < limit:
             more = self._deliver(limit - count, None, callback, args)
             if not more:
-                return -1 if self._damaged else 0
+                return self._end()
             count += more
         return count
+
+    def _end(self) -> int:
+        """What dispatch() gives at the end of a savefile: -1 once where that is a damage."""
+        found, self._damage = self._damage, _TOLD if self._damage == _FOUND else self._damage
+        return -1 if found == _FOUND else 0
 
     def _deliver(
         self, limit: int, timeout: float | None, callback: Callable[..., object], args: tuple[Any, ...]
@@ -293,7 +300,8 @@ class pcap:  # noqa: N801 - pypcap's name
 
         An exception of the callback ends it, and so does Ctrl-C, as KeyboardInterrupt.
         """
-        left = limit = _number(cnt)
+        # pypcap compares it with the number of packets so far: what is no such number is no limit.
+        left = limit = int(cnt) if isinstance(cnt, int | float) and cnt == int(cnt) else 0
         self._require_open()
         _take_interrupts()
         while limit <= 0 or left:
@@ -311,6 +319,8 @@ class pcap:  # noqa: N801 - pypcap's name
             found += self._cursor.at_hand
             if live:
                 break
+        else:
+            self._end()
         self._cursor.tell()
         return found
 
@@ -462,39 +472,3 @@ def _take_interrupts() -> None:
     """Let Ctrl-C raise KeyboardInterrupt, where it was ignored or handled otherwise, as pypcap does."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def ex_name(foo: Any) -> Any:
-    """The name that libpcap knows a device by, bytes or str: the same, but for Windows."""
-    if isinstance(foo, str | bytes):
-        return foo
-    raise TypeError(f"expected bytes, {type(foo).__name__} found")
-
-
-def lookupdev() -> str:
-    """The first device that is no loopback (pcap_lookupdev(3PCAP)).  Raises OSError where there is none."""
-    found = _devices()
-    if not found or found[0].loopback:
-        raise OSError("no suitable device found: name one; `pypcapzc devices` lists them")
-    return cast("str", found[0].name)
-
-
-def findalldevs() -> list[str]:
-    """The names of all devices."""
-    return [device.name for device in _devices()]
-
-
-def _devices() -> list[Any]:
-    try:
-        return list(devices())
-    except errors.PcapError as error:
-        raise OSError(str(error)) from error
-
-
-def lookupnet(dev: bytes | str) -> tuple[bytes, bytes]:
-    """Network and netmask of a device, four bytes each in network byte order.  Raises OSError."""
-    name = os.fsencode(ex_name(dev))
-    net, mask, errbuf = ctypes.c_uint32(), ctypes.c_uint32(), error_buffer()
-    if library().pcap_lookupnet(name, ctypes.byref(net), ctypes.byref(mask), errbuf) < 0:
-        raise OSError(errbuf.value.decode(errors="replace"))
-    return struct.pack("=I", net.value), struct.pack("=I", mask.value)

@@ -13,10 +13,10 @@ from typing import Any
 from ... import errors
 from ...block import Block
 from ...capture import Capture
-from ...devices import devices
 from ...savefile import open_offline
 from ...sources.live import MAXIMUM_SNAPLEN
 from ..cursor import Cursor
+from ..lookup import findalldevs, lookupdev
 from ..opening import open_live
 from .exception import LibpcapError
 from .utils import from_c_str, get_pcap_file, to_c_str
@@ -362,17 +362,16 @@ class Sniff(BasePcap):
 def get_first_iface() -> str:
     """The first device that is no loopback; empty where there is none."""
     try:
-        found = devices()
-    except errors.PcapError:
+        return lookupdev()
+    except OSError:
         return ""
-    return found[0].name if found and not found[0].loopback else ""
 
 
 def get_iface_list() -> list[str]:
     """The names of all devices; empty where they cannot be listed."""
     try:
-        return [device.name for device in devices()]
-    except errors.PcapError:
+        return findalldevs()
+    except OSError:
         return []
 
 
