@@ -21,8 +21,8 @@ DAMAGED = os.path.join(FOLDER, "damaged")
 with open(MICRO, "rb") as _file:
     _data = _file.read()
 for _name, _content in ((CUT, _data[:-7]), (DAMAGED, _data[:2000] + b"\xff" * 40 + _data[2040:])):
-    with open(_name, "wb") as _file:
-        _file.write(_content)
+    with open(_name, "wb") as _copy:
+        _copy.write(_content)
 
 
 def opened(name: str = MICRO, **options: Any) -> Any:
