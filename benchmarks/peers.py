@@ -165,6 +165,8 @@ def interpreter(contestant: Contestant, folder: Path, *, install: bool) -> str:
 def variables(contestant: Contestant) -> dict[str, str]:
     """Environment variables with which its consumer runs."""
     found = {"PYTHONPATH": str(ROOT)}
+    if contestant.name in OWN and (more := os.environ.get("PYTHONPATH")):
+        found["PYTHONPATH"] += os.pathsep + more
     if contestant.stock:
         found["PYPCAPZC_LIBPCAP"] = ctypes.util.find_library("pcap") or "libpcap.so"
     return found
@@ -186,17 +188,17 @@ def _require_here(contestant: Contestant) -> None:
 
 def _installed_here(contestant: Contestant) -> bool:
     """Whether the Python of this process has the peer, and no other one that installs the same module."""
-    for other in CONTESTANTS:
-        if other.imports != contestant.imports:
-            continue
-        try:
-            importlib.metadata.version(other.distribution)
-        except importlib.metadata.PackageNotFoundError:
-            if other is contestant:
-                return False
-        else:
-            if other is not contestant:
-                return False
+    rivals = (
+        other for other in CONTESTANTS if other is not contestant and other.imports == contestant.imports
+    )
+    return _has(contestant.distribution) and not any(_has(other.distribution) for other in rivals)
+
+
+def _has(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
     return True
 
 

@@ -70,8 +70,8 @@ def _label(name: str, way: str) -> str:
 
 
 def _dots(scenarios: list[dict[str, Any]]) -> Figure:
-    """Nanoseconds a packet, a row for each library and way, a panel for each scenario."""
-    first = sorted(scenarios[0]["rows"], key=lambda row: float(row["wall_ns"]))
+    """Processor time a packet, a row for each library and way, a panel for each scenario."""
+    first = sorted(scenarios[0]["rows"], key=lambda row: float(row["cpu_ns"]))
     order = [(row["name"], row["way"]) for row in first]
     figure = Figure(figsize=(4.2 + 3.1 * len(scenarios), 1.6 + 0.27 * len(order)), layout="constrained")
     panels = figure.subplots(1, len(scenarios), sharey=True, sharex=True, squeeze=False)[0]
@@ -81,7 +81,7 @@ def _dots(scenarios: list[dict[str, Any]]) -> Figure:
     for text, (name, _) in zip(panels[0].get_yticklabels(), order, strict=True):
         text.set_fontweight("bold" if name in OWN else "normal")
     panels[0].invert_yaxis()
-    figure.supxlabel("nanoseconds a packet, logarithmic: less is better", fontsize=10)
+    figure.supxlabel("nanoseconds of processor time a packet, logarithmic: less is better", fontsize=10)
     seen = {row["work"] for scenario in scenarios for row in scenario["rows"]}
     handles = [
         Line2D([], [], color=_COLOURS[work], marker="o", linestyle="", label=_LABELS[work])
@@ -97,11 +97,11 @@ def _panel(axes: Axes, scenario: dict[str, Any], order: list[tuple[str, str]]) -
         if (who := (row["name"], row["way"])) not in order:
             continue
         place, colour = order.index(who), _COLOURS[row["work"]]
-        axes.plot([row["wall_ns_min"], row["wall_ns_max"]], [place, place], color=colour, alpha=0.5, lw=3)
-        axes.plot(row["wall_ns"], place, "o", color=colour, markersize=7)
+        axes.plot([row["cpu_ns_min"], row["cpu_ns_max"]], [place, place], color=colour, alpha=0.5, lw=3)
+        axes.plot(row["cpu_ns"], place, "o", color=colour, markersize=7)
         axes.annotate(
-            f"{row['wall_ns']:,.0f}",
-            (row["wall_ns_max"], place),
+            f"{row['cpu_ns']:,.0f}",
+            (row["cpu_ns_max"], place),
             xytext=(6, 0),
             textcoords="offset points",
             va="center",
@@ -149,6 +149,8 @@ def _curves(scenario: dict[str, Any], result: dict[str, Any]) -> Figure:
         axes.grid(color="#dddddd", lw=0.6)
         axes.set_axisbelow(True)
         axes.set_xlim(left=0)
+        if (most := result["generator"]) is not None:
+            axes.axvline(most / 1000, color="#999999", lw=1, ls=":")
         axes.set_xlabel("packets of 64 bytes sent, thousands a second")
     figure.legend(
         *loss.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9

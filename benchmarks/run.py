@@ -132,7 +132,8 @@ def _measure(scenario: Scenario, settings: Settings, runs: list[Run], rounds: in
                     _note(f"FAILED {errors[-1]}")
                     continue
                 results[run].append(result | {"round": turn})
-                figure = f"{1e9 * result['seconds'] / max(1, result['packets']):.0f} ns per packet"
+                wall, cpu = (1e9 * result[what] / max(1, result["packets"]) for what in ("seconds", "cpu"))
+                figure = f"{wall:.0f} ns per packet, {cpu:.0f} ns CPU"
                 if run.rate:
                     figure = f"{result['lost']:,} lost, {result['cpu']:.2f} s CPU"
                 _note(f"{scenario.name} {turn + 1}/{rounds}: {who} {figure}")

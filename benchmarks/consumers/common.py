@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import os
 import platform
 import re
 import sys
@@ -64,6 +65,8 @@ class Consumer:
 
 def _libpcap() -> tuple[str, str]:
     """Path and version string of the libpcap that this process has loaded."""
+    if not os.path.exists("/proc/self/maps"):
+        return "", "unknown"
     with open("/proc/self/maps") as maps:
         found = re.search(r"(/\S*/libpcap[^/\s]*\.so[^/\s]*)", maps.read())
     if found is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .bench import bench
 from .build import build
 from .capture import capture
 from .devices import devices
@@ -31,7 +32,7 @@ def app(context: click.Context) -> None:
         context.exit(Exit.USAGE)
 
 
-for command in (doctor, devices, capture, read, run_program, build):
+for command in (doctor, devices, capture, read, run_program, build, bench):
     app.add_command(command)
 
 

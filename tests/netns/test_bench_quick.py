@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,27 +17,70 @@ pytestmark = pytest.mark.netns
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 COUNT = 5000
+OWN = {("pypcapzc", "iterator"), ("pypcapzc", "blocks"), ("pypcapzc", "views")}
 
 
 def _run(*arguments: str, status: int = 0) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.run", "--quick", "--json", *arguments]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == status, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
+    for scenario in result["scenarios"]:
+        assert status or scenario["errors"] == []
     return result
 
 
-def test_every_scenario_counts_exactly(tmp_path: Path) -> None:
-    result = _run("--out", str(tmp_path))
-    assert [scenario["name"] for scenario in result["scenarios"]] == ["drain", "savefile", "savefile-mixed"]
+def _rows(scenario: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["name"], row["way"]): row for row in scenario["rows"]}
+
+
+def test_a_ring_and_savefiles_are_counted_exactly(tmp_path: Path, patched: bool) -> None:
+    names = ["drain", "drain-mixed", "savefile", "savefile-mixed", "savefile-pcapng"]
+    chosen = [f"--scenario={name}" for name in names]
+    only = ["--only", "pypcapzc", "--only", "pypcapzc-stock"]
+    result = _run(*chosen, *only, "--venvs", str(tmp_path / "none"), "--out", str(tmp_path))
+    assert [scenario["name"] for scenario in result["scenarios"]] == names
     for scenario in result["scenarios"]:
-        assert scenario["errors"] == []
-        measured = {(row["name"], row["way"]) for row in scenario["rows"]}
-        assert measured >= {("pypcapzc", "iterator"), ("pypcapzc", "blocks")}
-        for row in scenario["rows"]:
-            assert [run["packets"] for run in row["runs"]] == [COUNT]
+        rows = _rows(scenario)
+        assert rows.keys() >= OWN
+        assert (("pypcapzc-stock", "iterator") in rows) is patched
+        count = COUNT // 4 if scenario["name"] == "drain-mixed" else COUNT
+        assert {run["packets"] for row in rows.values() for run in row["runs"]} == {count}
+        if scenario["kind"] == "drain":
+            assert rows["pypcapzc", "views"]["copies"] == (0 if patched else 1)
+            assert rows["pypcapzc", "iterator"]["copies"] == (1 if patched else 2)
     assert json.loads((tmp_path / "results.json").read_text()) == result
     assert "| pypcapzc" in (tmp_path / "results.md").read_text()
+
+
+def test_live_captures_account_for_every_packet(tmp_path: Path) -> None:
+    result = _run("--scenario=live", "--only", "pypcapzc", "--rates", "2000,4000", "--out", str(tmp_path))
+    (scenario,) = result["scenarios"]
+    assert {(row["name"], row["way"]) for row in scenario["rows"]} == OWN
+    for row in scenario["rows"]:
+        (run,) = row["runs"]
+        assert run["sent"] == row["asked"] // 2  # in half a second
+        assert run["packets"] + run["lost"] == run["sent"]
+        assert row["lost"] == row["lost_max"] == run["lost"] / run["sent"]
+    assert result["generator"] > 0
+    assert "| pypcapzc" in (tmp_path / "results.md").read_text()
+
+
+@pytest.mark.parametrize(("peer", "ways"), [("scapy", {"raw", "sniff"}), ("tcpdump", {"reference"})])
+def test_peers_of_this_environment_take_part(peer: str, ways: set[str], tmp_path: Path) -> None:
+    chosen = ("--scenario=drain", "--scenario=savefile", "--only", peer, "--venvs", str(tmp_path))
+    result = _run("--count", "1000", *chosen, status=0 if _is_here(peer) else 1)
+    if not _is_here(peer):
+        assert any(peer in reason for reason in result["left_out"])
+        return
+    for scenario in result["scenarios"]:
+        assert {way for _, way in _rows(scenario)} == ways
+        for row in scenario["rows"]:
+            assert row["runs"][0]["packets"] == {"raw": 100, "sniff": 10, "reference": 1000}[row["way"]]
+
+
+def _is_here(peer: str) -> bool:
+    return shutil.which(peer) is not None if peer == "tcpdump" else importlib.util.find_spec(peer) is not None
 
 
 def test_a_ring_that_is_too_small_is_an_error_not_a_figure(tmp_path: Path) -> None:
@@ -44,4 +89,4 @@ def test_a_ring_that_is_too_small_is_an_error_not_a_figure(tmp_path: Path) -> No
     (scenario,) = result["scenarios"]
     assert scenario["rows"] == []
     assert all("the ring did not take all 50000 packets" in error for error in scenario["errors"])
-    assert len(scenario["errors"]) == 2
+    assert len(scenario["errors"]) == 3
