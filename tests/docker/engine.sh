@@ -20,12 +20,18 @@ stop() {
 	while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
 }
 
+# Where this system's own packages come from.
+mirror() {
+	apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+		sed -n 's/^bookworm main //p' | head -n 1
+}
+
 start() {
 	[ -f "$folder/base.tar" ] || {
 		rm -rf "$folder/root"
 		# Nothing but what is essential, and none of what only people read.
 		debootstrap --variant=minbase --exclude=tzdata bookworm "$folder/root" \
-			"${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$folder/debootstrap.log" 2>&1 || {
+			"$(mirror)" >"$folder/debootstrap.log" 2>&1 || {
 			tail -n 20 "$folder/debootstrap.log" >&2
 			exit 1
 		}
