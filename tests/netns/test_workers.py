@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 
-METHODS = ("fork", "spawn")
+METHODS: tuple[Any, ...] = ("fork", "spawn")
 COUNT = 6000
 LB = Fanout(mode="lb")
 
