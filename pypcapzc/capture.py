@@ -423,6 +423,13 @@ class Capture:
             raise PcapError(f"{self.name} has no descriptor to wait for; use next_block(timeout)")
         return self._fd
 
+    def patience(self) -> float | None:
+        """Seconds after which a program that waits for ``fileno()`` has to look whether there is a block
+        although the descriptor is not readable; None: it need not.
+        """
+        self._require_open()
+        return self._patience(None, time.monotonic(), False)
+
     def stats(self) -> Stats:
         """Counters since the capture was opened, 64-bit although libpcap's wrap (pcap_stats(3PCAP)).
 

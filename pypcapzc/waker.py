@@ -10,7 +10,7 @@ import sys
 import threading
 
 
-def _readable(fds: list[int], timeout: float | None) -> list[int]:
+def readable(fds: list[int], timeout: float | None) -> list[int]:
     """Those that are readable (or in error), after ``timeout`` seconds at most.
 
     Bare calls: a selector costs several times as much, which counts where one looks again and again.
@@ -70,7 +70,7 @@ class Waker:
                 return False
             self._waiters += 1
         try:
-            return fd in _readable([self._read] if fd < 0 else [self._read, fd], timeout)
+            return fd in readable([self._read] if fd < 0 else [self._read, fd], timeout)
         finally:
             with self._lock:
                 self._waiters -= 1
