@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from .. import __version__
-from .bench import bench
-from .build import build
-from .capture import capture
-from .devices import devices
-from .doctor import doctor
 from .outcome import Exit, guarded
-from .read import read
-from .run import run as run_program
+
+_COMMANDS = ("bench", "build", "capture", "devices", "doctor", "read", "run")
+"""Each is a function of its name in a module of its name."""
+
+
+class _Commands(click.Group):
+    """Imports a command when it is needed: together they take longer to import than most take to run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        return command
 
 
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
 )
@@ -30,10 +42,6 @@ def app(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(Exit.USAGE)
-
-
-for command in (doctor, devices, capture, read, run_program, build, bench):
-    app.add_command(command)
 
 
 def run() -> int:

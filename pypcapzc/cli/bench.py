@@ -35,7 +35,7 @@ def _checked_rates(_context: click.Context, _option: click.Parameter, value: str
     return value
 
 
-@click.command()
+@click.command(short_help="Measure this machine, and the peers that are installed.")
 @click.option("--kind", "kinds", type=click.Choice(list(_KINDS)), multiple=True, help="Default: all three.")
 @click.option("--rounds", type=click.IntRange(1, 1000), help=f"Runs of each, interleaved ({_ROUNDS}).")
 @click.option("--count", type=click.IntRange(100, 10_000_000), help=f"Packets of a run ({_COUNT}).")

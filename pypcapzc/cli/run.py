@@ -15,7 +15,10 @@ from .options import buffer_size
 _SITE = Path(compat.__file__).parent / "site"
 
 
-@click.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
+@click.command(
+    short_help="Run a program written for another library, unchanged.",
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
+)
 @click.option("-m", "as_module", is_flag=True, help="SCRIPT is the name of a module, as of python -m.")
 @click.option(
     "--buffer-size",

@@ -7,10 +7,11 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
 
 REFRESH = 0.25
 """Seconds between two looks of the progress line."""
@@ -18,6 +19,8 @@ REFRESH = 0.25
 
 def standard_output() -> Console:
     """The console of standard output: text goes out as it is, and is not broken into lines."""
+    from rich.console import Console  # here and below: most runs of most commands need none of it
+
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -71,6 +74,8 @@ class Progress:
         then, before = self._shown
         rate = (packets - before) / (now - then)
         self._shown = (now, packets)
+        from rich.text import Text
+
         text = Text(f"{packets:,} packets   {rate:,.0f}/s   {size(nbytes)}")
         if dropped is not None:
             text.append("   ").append(f"{dropped:,} dropped", "bold red" if dropped else "")
@@ -83,6 +88,9 @@ def progress(wanted: bool) -> Iterator[Progress]:
     if not wanted or sys.stderr is None or not sys.stderr.isatty():
         yield Progress(None)
         return
+    from rich.console import Console
+    from rich.live import Live
+
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         yield Progress(live)
 
