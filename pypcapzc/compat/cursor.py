@@ -137,14 +137,15 @@ class Cursor(Generic[H]):
             self.readiness.set(self.left > 0)
 
     def close(self) -> None:
-        """Forget what is at hand, and close the capture."""
+        """Close the capture, which ends another thread's wait for it, and forget what is at hand."""
+        was_closed = self.capture.closed
+        self.capture.close()
         with self._lock:
-            unread, was_closed = self.left, self.capture.closed
+            unread = self.left
             self._drop()
             readiness, self.readiness = self.readiness, None
         if readiness is not None:
             readiness.close()
-        self.capture.close()
         opening.open_ones.discard(self)
         if not was_closed:
             opening.settle(self.capture, self._taken - unread, unread)

@@ -106,6 +106,14 @@ _Pair = tuple[_Time, bytes]
 _T = TypeVar("_T")
 
 
+def _seconds(block: Block, start: int) -> Iterable[_Time]:
+    return block.seconds(start, fine=True)
+
+
+def _nanoseconds(block: Block, start: int) -> Iterable[_Time]:
+    return block.times(start)
+
+
 def _number(value: Any) -> int:
     """As pypcap takes numbers: what is no text and int() understands."""
     if isinstance(value, str | bytes):
@@ -188,7 +196,7 @@ class pcap:  # noqa: N801 - pypcap's name
             "buffer_size": size if size > 0 else None,
         }
         capture = self._open(options)
-        self._cursor = Cursor(capture, self._times)
+        self._cursor = Cursor(capture, _nanoseconds if self._timestamp_in_ns else _seconds)
         if datalink is not None:
             self._checked(lambda: capture.set_datalink(_number(datalink)))
         self._dloff = dltoff.get(capture.datalink, 0)
@@ -197,15 +205,12 @@ class pcap:  # noqa: N801 - pypcap's name
         try:
             return open_offline(self._name)
         except (errors.PcapError, OSError, ValueError) as error:
-            no_savefile = error
+            no_savefile = str(error)  # the exception itself would keep this frame, and so the handle
         try:
             return open_live(self._name, **options)
         except (errors.PcapError, OSError) as error:
             also = f"; nor is it a savefile: {no_savefile}" if os.path.lexists(self._name) else ""
             raise OSError(f"cannot capture: {error}{also}") from error
-
-    def _times(self, block: Block, start: int) -> Iterable[_Time]:
-        return block.times(start) if self._timestamp_in_ns else block.seconds(start, fine=True)
 
     # --- reading ---------------------------------------------------------------------------------
 
