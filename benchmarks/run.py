@@ -175,7 +175,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
         "settings": {**given, "rounds": options.rounds, "rates": options.rates},
         "generator": generator,
         "scenarios": scenarios,
-        "limits": report.promises(scenarios),
+        "limits": [] if options.quick else report.promises(scenarios),
         "left_out": left_out,
     }
 
