@@ -27,6 +27,7 @@ from .lazy_waking import (
     get_data,
     get_state,
     is_asleep,
+    made_of,
     note,
     put_data,
     put_source,
@@ -78,6 +79,14 @@ def _getattribute_of_known(self: Packet, name: str) -> Any:
     if name == "__class__":
         cls = type(self)
         return cls._real if type(cls) is Asleep else cls
+    return _getattribute(self, name)
+
+
+def _getattribute_of_unknown(self: Packet, name: str) -> Any:
+    if name == "__class__":
+        # isinstance() asks for it and compares it with the type from before, which therefore has to stay.
+        with waking:
+            return type(made_of(self)) if is_asleep(self) else type(self)
     return _getattribute(self, name)
 
 
@@ -165,7 +174,7 @@ def _choice(real: type[Packet]) -> Choice:
         "__module__": real.__module__,
         "__qualname__": real.__qualname__,
         "__doc__": real.__doc__,
-        "__getattribute__": _getattribute if header is None else _getattribute_of_known,
+        "__getattribute__": _getattribute_of_unknown if header is None else _getattribute_of_known,
         "__setattr__": _setattr,
         "_real": real,
     }
@@ -233,7 +242,7 @@ def _asleep_maker(choose: Callable[[bytes], Choice], make_awake: Maker) -> Maker
             return make_awake(data, ts_ns, wirelen, sniffed_on, direction)
         packet: Packet = new(choice[0])
         put_data(packet, data)
-        put_state(packet, (ts_ns, wirelen, sniffed_on, direction, None))
+        put_state(packet, (ts_ns, wirelen, sniffed_on, direction, None, None))
         return packet
 
     return make

@@ -12,6 +12,7 @@ import functools
 import operator
 import os
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -39,8 +40,9 @@ _NANO = decimal.Decimal(-9)
 
 Getter = Callable[[Packet], Any]
 Setter = Callable[[Packet, Any], None]
-# ts_ns, wirelen, sniffed_on, direction, and other notes that were set while the packet slept
-State = tuple[int, int, Any, "int | None", "dict[str, Any] | None"]
+# ts_ns, wirelen, sniffed_on, direction; other notes that were set while it slept; and what scapy makes
+# of the bytes, if that has been found out already
+State = tuple[int, int, Any, "int | None", "dict[str, Any] | None", "Packet | None"]
 _PLACES = {"wirelen": 1, "sniffed_on": 2, "direction": 3}
 # What Packet.__init__ sets and the state does not tell. Scapy sets `_answered` later, in sr(), `_pkt` never.
 _MADE = tuple(set(Packet.__slots__) - {"original", "_answered", "_pkt", "time", *_PLACES})
@@ -135,7 +137,7 @@ def with_note(state: State, name: str, value: Any) -> State:
     """What a sleeping packet has noted once it has noted that."""
     place = _PLACES.get(name)
     if place is None:
-        return *state[:4], {**(state[4] or {}), name: value}
+        return *state[:4], {**(state[4] or {}), name: value}, state[5]
     return *state[:place], value, *state[place + 1 :]
 
 
@@ -171,8 +173,21 @@ def dissect_clone(real: type[Packet], packet: Packet) -> Packet:
         wake(source)
     else:  # it may have been changed since then
         source = dissect(real, packet)
-    clone: Packet = next(iter(source))
-    return clone
+    (clone,) = source  # to the end, since scapy cleans up there
+    return clone  # type: ignore[no-any-return]
+
+
+def made_of(packet: Packet) -> Packet:
+    """What scapy makes of a sleeping packet, which sleeps on. With `waking` held."""
+    state: State = get_state(packet)
+    made = state[5]
+    if made is None:
+        asleep: Any = type(packet)
+        made = asleep._dissect(packet)
+        if type(made) is not asleep._real and not fits(asleep, type(made)):
+            made = _without_header(asleep._real, made)
+        put_state(packet, (*state[:5], made))
+    return made
 
 
 def wake(packet: Packet) -> None:
@@ -182,14 +197,11 @@ def wake(packet: Packet) -> None:
     find it asleep, and so does whoever interrupts a dissection.
     """
     with waking:
-        asleep = type(packet)
-        if type(asleep) is not Asleep:
+        if not is_asleep(packet):
             return
-        made = asleep._dissect(packet)
-        if type(made) is not asleep._real and not fits(asleep, type(made)):
-            made = _without_header(asleep._real, made)
+        made = made_of(packet)
         _take_over(packet, made)
-        *known, others = get_state(packet)
+        *known, others, _ = get_state(packet)
         note(packet, *known)
         if others is not None:
             for name, value in others.items():
@@ -216,15 +228,17 @@ def _take_over(packet: Packet, made: Packet) -> None:
             put(packet, get(made))
         except AttributeError:  # not set by every dissection
             pass
-    if made.__dict__:  # what a dissector set that is neither field nor slot
-        object.__getattribute__(packet, "__dict__").update(made.__dict__)
-    if made.payload.underlayer is made:
-        _put_underlayer(made.payload, packet)
-    for field in made.packetfields:
-        value = made.fields.get(field.name)
+    for name, value in made.__dict__.items():  # what a dissector set that is neither field nor slot
+        if getattr(value, "__self__", None) is made:  # a method that a field like FCSField adds
+            value = types.MethodType(value.__func__, packet)
+        object.__getattribute__(packet, "__dict__")[name] = value
+    for value in (made.payload, *made.fields.values()):
         for part in value if isinstance(value, list) else (value,):
-            if isinstance(part, Packet) and part.parent is made:
-                _put_parent(part, packet)
+            if isinstance(part, Packet):
+                if part.underlayer is made:
+                    _put_underlayer(part, packet)
+                if part.parent is made:
+                    _put_parent(part, packet)
 
 
 @functools.cache
