@@ -94,6 +94,17 @@ def test_the_same_fields_as_dpkt(made: tuple[int, list[bytes]]) -> None:
         assert {name: value for name, value in named if value} == oracle.expected(link, packet)
 
 
+def test_every_protocol_number_as_numpy() -> None:
+    """As what IPv4 and IPv6 carry, and as an extension header, with UDP behind it."""
+    four, six = bytes.fromhex("4500003000000000400000000102030405060708"), bytes.fromhex("6000000000300040")
+    body = bytes.fromhex("1101000812345678") + bytes(8) + bytes.fromhex("0035003500200000") + bytes(24)
+    packets = [four[:9] + bytes([n]) + four[10:] + body for n in range(256)]
+    packets += [six[:6] + bytes([n]) + six[7:] + bytes(range(32)) + body for n in range(256)]
+    by_c, by_numpy = both(lambda: decode.fields(block_of(packets), dlt.DLT_RAW))
+    assert by_c.tolist() == by_numpy.tolist()
+    assert len(set(by_c["layers"].tolist())) > 8
+
+
 # --- conditions: a recipe is made into one twice, for the library and for numpy -----------------------------
 
 Recipe = Callable[[], selection.Condition]
