@@ -8,7 +8,7 @@ help:
 	@echo "make demo    set everything up and show a live capture of real traffic"
 	@echo "make test    set everything up and run the tests"
 	@echo "make lint    ruff and mypy --strict"
-	@echo "make bench   measure against the peers (each in its own environment)"
+	@echo "make bench   measure against the peers (each in its own environment); plots in .venv/bench"
 	@echo "make setup   set everything up"
 	@echo "make clean   remove what these made"
 
@@ -24,7 +24,8 @@ lint: $(READY)
 	$(RUN) -m mypy
 
 bench: $(READY)
-	$(RUN) -m benchmarks.run
+	-@$(RUN) -m pypcapzc build
+	$(RUN) -m benchmarks.run --out $(VENV)/bench
 
 setup: $(READY)
 

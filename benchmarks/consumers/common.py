@@ -64,7 +64,7 @@ class Consumer:
 
 
 def _libpcap() -> tuple[str, str]:
-    """Path and version string of the libpcap that this process has loaded."""
+    """File name and version string of the libpcap that this process has loaded."""
     if not os.path.exists("/proc/self/maps"):
         return "", "unknown"
     with open("/proc/self/maps") as maps:
@@ -73,7 +73,7 @@ def _libpcap() -> tuple[str, str]:
         return "", "none"
     version = ctypes.CDLL(found[1]).pcap_lib_version
     version.restype = ctypes.c_char_p
-    return found[1], version().decode()
+    return os.path.basename(found[1]), version().decode()
 
 
 def say(**what: object) -> None:
@@ -105,7 +105,7 @@ def run(consumer: Consumer) -> int:
     cpu, began = time.process_time(), time.perf_counter()
     packets, total = way(handle, task)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    path, version = _libpcap()
+    file, version = _libpcap()
     say(
         packets=packets,
         bytes=total,
@@ -115,7 +115,7 @@ def run(consumer: Consumer) -> int:
         copies=consumer.copies(handle, task) if consumer.copies and task.live else None,
         version=consumer.version(),
         libpcap=version,
-        libpcap_path=path,
+        libpcap_file=file,
         python=platform.python_version(),
     )
     return 0

@@ -97,7 +97,7 @@ def main() -> int:
     lines = [line for line in (about.stdout + about.stderr).splitlines() if " version " in line]
     tcpdump, libpcap = [*lines, "tcpdump version unknown", "libpcap version unknown"][:2]
     found = _capture(task) if task.live else _count(task)
-    about_it = {"version": tcpdump.split()[2], "libpcap": libpcap, "libpcap_path": "", "python": ""}
+    about_it = {"version": tcpdump.split()[2], "libpcap": libpcap, "libpcap_file": "", "python": ""}
     common.say(**found, **about_it, bytes=None, copies=None)
     return 0
 
