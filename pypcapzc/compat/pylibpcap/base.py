@@ -15,9 +15,9 @@ from ...block import Block
 from ...capture import Capture
 from ...savefile import open_offline
 from ...sources.live import MAXIMUM_SNAPLEN
+from .. import opening
 from ..cursor import Cursor
 from ..lookup import findalldevs, lookupdev
-from ..opening import open_live
 from .exception import LibpcapError
 from .utils import from_c_str, get_pcap_file, to_c_str
 from .writing import Writer
@@ -244,12 +244,12 @@ class Sniff(BasePcap):
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._writer: Writer | None = None
-        self._block: Block | None = None  # its packets from _written to _handed_out are not in out_file yet
-        self._written = self._handed_out = 0
+        self._block: Block | None = None  # of capture(): handed out are its packets from _written on
+        self._written = self._handed_out = self._end = 0
         name = "" if filters is None else _text(filters, "filters")
         target = "" if out_file is None else os.path.expanduser(_text(out_file, "out_file"))
         with _translated():
-            capture = open_live(
+            capture = opening.open_live(
                 _text(iface, "iface"),
                 snaplen=length if 0 < length <= MAXIMUM_SNAPLEN else MAXIMUM_SNAPLEN,
                 promisc=_number(promisc) != 0,
@@ -267,6 +267,7 @@ class Sniff(BasePcap):
                 capture.close()
                 raise
         self._cursor = Cursor(capture, _seconds)
+        opening.closed_by(self, self._cursor)
 
     def capture(self) -> Iterator[tuple[int, float, bytes]]:
         """(caplen, seconds since the epoch, bytes) of each packet; (0, 0, b"") where none came in time."""
@@ -284,23 +285,24 @@ class Sniff(BasePcap):
 
     def _packets(self, block: Block, start: int, stop: int) -> Iterator[tuple[int, float, bytes]]:
         """Those of a block, which count and go to ``out_file`` as they are handed out."""
-        self._block, self._written, self._handed_out = block, start, start
+        self._block, self._written, self._handed_out, self._end = block, start, start, stop
         try:
             for seconds, data in zip(block.seconds(start, stop), block.packets(start, stop), strict=True):
                 self._handed_out += 1
                 self._capture_cnt += 1
                 yield len(data), seconds, data
         finally:
-            self._cursor.give_back(stop - self._handed_out)
-            self._write_out()
-            self._block = None
+            self._settle()
 
-    def _write_out(self) -> None:
-        """Write what was handed out since the last time."""
-        if self._writer is not None and self._block is not None and self._written < self._handed_out:
+    def _settle(self) -> None:
+        """Write what was handed out, and give back what was not."""
+        block, self._block = self._block, None
+        if block is None:
+            return
+        self._cursor.give_back(self._end - self._handed_out)
+        if self._writer is not None:
             with _translated():
-                self._writer.write(self._block, self._written, self._handed_out)
-            self._written = self._handed_out
+                self._writer.write(block, self._written, self._handed_out)
 
     def _left(self, before: int) -> int:
         """Packets still wanted since ``capture_cnt`` was ``before``."""
@@ -347,7 +349,7 @@ class Sniff(BasePcap):
     def close(self) -> None:
         """Close the device and the savefile; twice is no error."""
         self.stop_capture_nonblocking()
-        self._write_out()
+        self._settle()
         self._cursor.close()
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -380,7 +382,7 @@ def send_packet(iface: str, buf: bytes) -> bool:
     if not isinstance(buf, bytes):
         raise TypeError(f"Argument 'buf' has incorrect type (expected bytes, got {type(buf).__name__})")
     with _translated():
-        capture = open_live(_text(iface, "iface"), snaplen=65535, promisc=False, timeout_ms=0)
+        capture = opening.open_live(_text(iface, "iface"), snaplen=65535, promisc=False, timeout_ms=0)
     with capture:
         try:
             capture.inject(buf)
