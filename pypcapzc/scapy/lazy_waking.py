@@ -232,7 +232,9 @@ def _take_over(packet: Packet, made: Packet) -> None:
         if getattr(value, "__self__", None) is made:  # a method that a field like FCSField adds
             value = types.MethodType(value.__func__, packet)
         object.__getattribute__(packet, "__dict__")[name] = value
-    for value in (made.payload, *made.fields.values()):
+    # Up to scapy 2.5 the cache has copies of the packets among the fields.
+    cached = made.raw_packet_cache_fields or {}
+    for value in (made.payload, *made.fields.values(), *cached.values()):
         for part in value if isinstance(value, list) else (value,):
             if isinstance(part, Packet):
                 if part.underlayer is made:

@@ -32,7 +32,7 @@ OF_BYTES = {"bytes", "len", "hexdump", "pcap", "pcapng"}
 # Scapy's own building leaves traces in packets; reading bytes from one that sleeps does not.
 AS_IT_IS: set[Observer] = set()
 # What type() tells is decided before scapy has found that a first header is broken.
-OF_TYPES = {"type", "type's name", "made by its type", "<= nonsense"}
+OF_TYPES = {"type", "type's name", "made by its type", "<= nonsense", "hash"}
 CLASSES = (Packet, NoPayload, Raw, Padding, Ether, ARP, IP, TCP, UDP)
 
 

@@ -6,8 +6,8 @@ bytes that was dissected at once, and has to see the same.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import itertools
 import operator
 import os
 import random
@@ -83,8 +83,10 @@ def _bytes(packet: Packet) -> bytes | None:
 @pytest.mark.skipif(not _captures(), reason="PYPCAPZC_PEERS names no folder with scapy's repository")
 @pytest.mark.parametrize("path", _captures(), ids=lambda path: path.name)
 def test_scapys_captures(path: Path) -> None:
-    with RawPcapReader(str(path)) as reader:
-        frames = [frame for frame, _ in itertools.islice(reader, 60)]
+    frames = []
+    with RawPcapReader(str(path)) as reader, contextlib.suppress(EOFError):
+        while len(frames) < 60:
+            frames.append(reader._read_packet()[0])
         linktype = getattr(reader, "linktype", None) or vars(reader)["interfaces"][0][0]
     cls = conf.l2types.num2layer.get(linktype, conf.raw_layer)
     for number, frame in enumerate(frames):
