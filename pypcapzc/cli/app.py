@@ -9,7 +9,7 @@ import click
 from .. import __version__
 from .outcome import Exit, guarded
 
-_COMMANDS = ("bench", "build", "capture", "devices", "doctor", "read", "run")
+_COMMANDS = ("bench", "build", "capture", "devices", "doctor", "kit", "read", "run")
 """Each is a function of its name in a module of its name."""
 
 

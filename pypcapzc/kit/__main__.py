@@ -1,10 +1,14 @@
-"""``python -m pypcapzc.kit``: what the kit is made of, and what it has left in an engine."""
+"""``pypcapzc kit``: what the kit is made of, and what it has left in an engine.
+
+``python -m pypcapzc.kit`` is the same where the command line's libraries are not installed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import paths
@@ -66,8 +70,8 @@ def _clean(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pypcapzc.kit", description=__doc__)
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="What the kit is made of, and what it has left in an engine.")
     commands = parser.add_subparsers(required=True)
     pins = commands.add_parser("pins", help="what docker/pins.toml pins").add_subparsers(required=True)
     pins.add_parser("show", help="print it").set_defaults(run=_show)
@@ -89,11 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m pypcapzc.kit") -> int:
     """Run a command; returns the exit code."""
-    arguments = _parser().parse_args()
+    parsed = _parser(prog).parse_args(arguments)
     try:
-        return int(arguments.run(arguments))
+        return int(parsed.run(parsed))
     except (PcapError, OSError) as error:
         _say(f"pypcapzc.kit: {error}")
         return 1

@@ -23,7 +23,7 @@ else:
     import tomli as tomllib
 
 FILE = "pins.toml"
-REFRESH = "python -m pypcapzc.kit pins refresh"
+REFRESH = "pypcapzc kit pins refresh"
 PROCESSORS = ("amd64", "arm64")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pypcapzc.cli.outcome import Exit
-from pypcapzc.kit import targets
+from pypcapzc.kit import artefacts, targets
 from support import kit
 
 
@@ -134,3 +134,16 @@ def test_a_failed_build_shows_the_end_of_its_log(
     with pytest.raises(BuildError, match="make failed"):
         app.app.main(["build"], standalone_mode=False)
     assert capsys.readouterr().err == "  | one\n  | two\\x1b[2J\n"
+
+
+def test_the_pins_are_shown() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pypcapzc", "kit", "pins", "show"], capture_output=True, text=True, check=True
+    )
+    assert f"sha256:{artefacts.wheels('amd64')[0].sha256}" in done.stdout
+    wrong = subprocess.run(
+        [sys.executable, "-m", "pypcapzc", "kit", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert "pypcapzc kit: error" in wrong.stderr
+    assert "Traceback" not in wrong.stderr

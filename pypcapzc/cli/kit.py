@@ -1,0 +1,16 @@
+"""``pypcapzc kit``: the kit's own commands."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(
+    add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def kit(arguments: tuple[str, ...]) -> int:
+    """What the build kit is made of: pins, tools, sysroots; and remove what it has left."""
+    from ..kit.__main__ import main
+
+    return main(arguments, "pypcapzc kit")
