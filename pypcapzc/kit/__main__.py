@@ -71,7 +71,8 @@ def _clean(_arguments: argparse.Namespace) -> int:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="What the kit is made of, and what it has left in an engine.")
+    description = "What the kit is made of, and what it has left in an engine."
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     commands = parser.add_subparsers(required=True)
     pins = commands.add_parser("pins", help="what docker/pins.toml pins").add_subparsers(required=True)
     pins.add_parser("show", help="print it").set_defaults(run=_show)
