@@ -108,6 +108,9 @@ class Asleep(Packet_metaclass):
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._real, name, value)
 
+    def __delattr__(self, name: str) -> None:
+        delattr(self._real, name)
+
     def __repr__(self) -> str:
         return repr(self._real)
 
