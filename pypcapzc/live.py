@@ -11,6 +11,9 @@ from .libpcap import extension, library
 from .sources.live import Options, open_device
 from .waker import Waker
 
+_LONGEST_NAP = 0.04
+"""Seconds."""
+
 
 def open_live(
     device: str,
@@ -52,7 +55,16 @@ def open_live(
     c = library()
     handle, source = open_device(c, extension.of(c), device, options)
     try:
-        capture = Capture(handle, source, Waker(), live=True, asked=mode, asked_bytes=buffer_size)
+        capture = Capture(
+            handle,
+            source,
+            Waker(),
+            live=True,
+            asked=mode,
+            asked_bytes=buffer_size,
+            # In what goes to a file packets may wait a bit longer than the kernel keeps them anyway.
+            longest_nap=0 if immediate else min(_LONGEST_NAP, timeout_ms / 2500),
+        )
     except BaseException:
         handle.close()
         raise
