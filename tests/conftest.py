@@ -15,7 +15,7 @@ import pytest
 
 from lab import netns, traffic
 from pypcapzc import zerocopy
-from support import bpfsim, engine, headers, kit
+from support import bpfsim, engine, headers, kit, simulated
 
 CAPABILITIES: dict[str, Callable[[], str | None]] = {
     "netns": cache(netns.why_not),
@@ -31,10 +31,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 @pytest.fixture
-def net() -> Iterator[netns.Lab]:
-    """A private network namespace with the veth pair zc0 (capture here) and zc1 (send here)."""
+def net(monkeypatch: pytest.MonkeyPatch) -> Iterator[netns.Lab]:
+    """A private network namespace with the veth pair zc0 (capture here) and zc1 (send here).
+
+    Its devices are interfaces of the simulated kernel too, where the run is on that.
+    """
     with netns.Lab() as made:
+        if not simulated.ACTIVE:
+            yield made
+            return
+        simulated.attach(made)
+        monkeypatch.setenv("BPFSIM_INTERFACES", simulated.interfaces(made))
         yield made
+        monkeypatch.delenv("BPFSIM_INTERFACES")
+        simulated.control().reset()
 
 
 @pytest.fixture

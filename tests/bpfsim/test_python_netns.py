@@ -16,11 +16,14 @@ from support import cli, simulated
 pytestmark = [pytest.mark.bpfsim, pytest.mark.netns]
 
 FILES = (
-    "test_capture_live.py",
-    "test_capture_waits.py",
-    "test_capture_ends.py",
-    "test_capture_lent.py",
-    "test_cli_capture.py",
+    "netns/test_capture_live.py",
+    "netns/test_capture_waits.py",
+    "netns/test_capture_ends.py",
+    "netns/test_capture_lent.py",
+    "netns/test_cli_capture.py",
+    "compat/test_pcap_live.py",
+    "compat/test_pcapy_live.py",
+    "compat/test_pylibpcap_live.py",
 )
 LONG = "not million"
 
@@ -32,11 +35,11 @@ LONG = "not million"
 def test_on_the_simulated_device(
     patched: Callable[[str], Path], tmp_path: Path, name: str, sharing: bool
 ) -> None:
-    if name == "test_capture_lent.py" and not sharing:
+    if name == "netns/test_capture_lent.py" and not sharing:
         pytest.skip("without zero-copy nothing is lent")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=150", "-k", LONG]
     done = subprocess.run(
-        [*command, f"--basetemp={tmp_path / 'run'}", str(cli.ROOT / "tests" / "netns" / name)],
+        [*command, f"--basetemp={tmp_path / 'run'}", str(cli.ROOT / "tests" / name)],
         cwd=cli.ROOT,
         env={
             **os.environ,

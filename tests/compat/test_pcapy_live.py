@@ -15,6 +15,7 @@ import pytest
 from lab import frames, traffic
 from lab.netns import Lab
 from pypcapzc.compat import pcapy
+from support import simulated
 
 pytestmark = pytest.mark.netns
 
@@ -157,6 +158,7 @@ def test_set_up_and_activated(net: Lab, sender: traffic.Sender) -> None:
         none.next()
 
 
+@simulated.linux_only
 def test_members_of_a_fanout_share(net: Lab, sender: traffic.Sender) -> None:
     with net.inside():
         members = [pcapy.open_live(net.capture_device, 65535, 1, 50) for _ in range(2)]

@@ -1,0 +1,47 @@
+"""The peers' own tests, as they are, on the stand-ins; PYPCAPZC_PEERS names a folder with their repositories."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import cli
+
+PEERS = os.environ.get("PYPCAPZC_PEERS")
+
+pytestmark = [
+    pytest.mark.skipif(not PEERS, reason="PYPCAPZC_PEERS names no folder with the peers' repositories"),
+    pytest.mark.timeout(320),  # pypcap's opens files 6,000 times
+]
+
+SUITES = {
+    "pypcap": ("-m", "pytest", "-q", "tests/test.py"),
+    "pcap-ct": ("-m", "unittest", "-v", "tests.test_main"),
+    "python-libpcap": ("-m", "pytest", "-q", "tests/test_pylibpcap.py"),
+}
+"""From a folder that has nothing but the peer's tests: its sources would go before the stand-in."""
+
+
+@pytest.mark.parametrize("peer", SUITES)
+def test_passes(peer: str, tmp_path: Path) -> None:
+    assert PEERS is not None
+    found = Path(PEERS) / peer / "tests"
+    if not found.is_dir():
+        pytest.skip(f"PYPCAPZC_PEERS has no {peer}")
+    shutil.copytree(found, tmp_path / "tests")
+    done = subprocess.run(
+        [sys.executable, "-m", "pypcapzc", "run", *SUITES[peer]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(cli.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout or "\nOK" in done.stderr
