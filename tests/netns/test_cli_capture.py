@@ -334,7 +334,8 @@ def test_without_the_capability(net: Lab, tmp_path: Path) -> None:
 def test_as_an_ordinary_user(net: Lab) -> None:
     # The change of user comes after the imports: this Python may lie where others cannot read.
     code = (
-        "import ctypes.util, difflib, os, subprocess, pypcapzc.cli.app, pypcapzc.libpcap.binaries\n"
+        "import ctypes.util, difflib, os, subprocess, rich.console\n"
+        "import pypcapzc.cli.app, pypcapzc.cli.capture, pypcapzc.cli.doctor, pypcapzc.libpcap.binaries\n"
         "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)\n"
         "from pypcapzc.cli import main; main()\n"
     )
