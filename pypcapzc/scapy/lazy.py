@@ -61,6 +61,9 @@ _HEADER_BYTES = {
     "scapy.packet.Raw": 1,
 }
 _LONGEST_802_3 = b"\x05\xdc"  # 1500: up to here a length, above a type
+# A program that has looked into each of so many packets before it asked for the next will look into those of
+# the same block that follow: they are spared the detour, which takes 60,000 instructions.
+_LOOKS_INTO_ALL = 64
 # What makes classes and instances rather than uses them, and what is the same for all packets.
 _INHERITED = {"__new__", "__init__", "__init_subclass__", "__class_getitem__", "__getattribute__", "__bool__"}
 
@@ -235,14 +238,25 @@ def packet_maker(cls: type[Packet], *, lazy: bool = True, **options: Any) -> Mak
 
 def _asleep_maker(choose: Callable[[bytes], Choice], make_awake: Maker) -> Maker:
     new, layers = object.__new__, conf.layers
+    last: object = None  # the packet before this one, as long as all have been looked into; else False
+    looked_into = 0
 
     def make(data: bytes, ts_ns: int, wirelen: int, sniffed_on: Any, direction: int | None) -> Packet:
+        nonlocal last, looked_into
         choice, caplen = choose(data), len(data)
         if choice is None or caplen < choice[1] or layers.filtered:
             return make_awake(data, ts_ns, wirelen, sniffed_on, direction)
+        if last is not False:
+            if type(type(last)) is Asleep:
+                last = False
+            elif looked_into == _LOOKS_INTO_ALL:
+                return make_awake(data, ts_ns, wirelen, sniffed_on, direction)
+            looked_into += 1
         packet: Packet = new(choice[0])
         put_data(packet, data)
         put_state(packet, (ts_ns, wirelen, sniffed_on, direction, None, None))
+        if last is not False:
+            last = packet
         return packet
 
     return make

@@ -311,6 +311,25 @@ def test_options_of_the_class() -> None:
     assert type(packet[IP].payload) is Raw
 
 
+def test_who_looks_into_all_packets_gets_them_dissected() -> None:
+    make = packet_maker(Ether)
+    asleep = 0
+    for _ in range(200):
+        packet = make(FRAME, TS_NS, 64, "eth0", None)
+        asleep += is_asleep(packet)
+        assert packet[IP].src == "192.0.2.1"
+    assert asleep == 64
+
+
+def test_who_leaves_out_a_packet_gets_them_lazy() -> None:
+    make = packet_maker(Ether)
+    for number in range(200):
+        packet = make(FRAME, TS_NS, 64, "eth0", None)
+        assert is_asleep(packet)
+        if number != 50:
+            assert packet[IP].src == "192.0.2.1"
+
+
 def test_a_packet_takes_at_most_a_fifth_of_the_memory() -> None:
     def each(make: Any) -> float:
         tracemalloc.start()
