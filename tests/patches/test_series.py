@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,6 +73,33 @@ def test_a_suffix_is_the_oldest_version_that_has_the_file(name: str) -> None:
         having = [version for version in VERSIONS if name in series(version)]
         assert suffix[1] == min(having, key=patches.age)
         assert (PATCHES / name.replace(f"-{suffix[1]}.patch", ".patch")).exists()
+
+
+def _added(name: str) -> Counter[str]:
+    """The lines that a patch adds, without the blanks around them."""
+    body = re.split(r"^(?=@@ )", (PATCHES / name).read_text(), flags=re.MULTILINE)[1:]
+    lines = (line for hunk in body for line in hunk.split("\ndiff --git ")[0].splitlines())
+    return Counter(text for line in lines if line.startswith("+") and (text := line[1:].strip()))
+
+
+def differences() -> str:
+    """What the patches of some versions add otherwise than their namesakes without a suffix."""
+    said = []
+    for name in FILES:
+        if suffix := re.search(r"-[\d.]+\.patch$", name):
+            here, usual = _added(name), _added(name.replace(suffix[0], ".patch"))
+            said.append(name)
+            said += sorted(f"- {line}" for line in (usual - here).elements())
+            said += sorted(f"+ {line}" for line in (here - usual).elements())
+    return "\n".join(said) + "\n"
+
+
+def test_patches_of_one_name_differ_only_as_stated() -> None:
+    """A change to one that another still needs shows as a difference: differences.txt has the wanted ones."""
+    stated = (Path(__file__).parent / "differences.txt").read_text()
+    new = difflib.unified_diff(stated.splitlines(), differences().splitlines(), "stated", "found", n=1)
+    message = "\n".join(["make the change in each, or state the difference in differences.txt:", *new])
+    assert differences() == stated, message
 
 
 def test_a_version_has_a_series_and_a_pin_or_neither() -> None:
