@@ -1,4 +1,4 @@
-"""The peers' own tests, as they are, on the stand-ins; PYPCAPZC_PEERS names a folder with their repositories."""
+"""The peers' own tests, as they are, on the stand-ins; PYPCAPZC_PEERS names their repositories' folder."""
 
 from __future__ import annotations
 
