@@ -68,7 +68,10 @@ def configure_arguments(target: Target) -> list[str]:
 
 def compiler_flags(target: Target, work: Path) -> list[str]:
     """What the ``cc`` of a build adds to every call; should a path get in after all, it is not this one."""
-    return ["-target", target.triple, f"-ffile-prefix-map={work}=libpcap"]
+    # zig links programs for musl statically unless told otherwise, and then compiles all of musl first, a
+    # minute of work, for configure's tests alone; the library is linked with libc.so in any case.
+    link = ["-dynamic"] if target.triple.endswith("-musl") else []
+    return ["-target", target.triple, *link, f"-ffile-prefix-map={work}=libpcap"]
 
 
 def environment(work: Path, path: str, zig_cache: Path, *, own_headers: bool = False) -> Mapping[str, str]:

@@ -210,7 +210,7 @@ class TestTrouble:
                 break
         time.sleep(1)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=20)
+        _, said = running.communicate(timeout=60)
         assert (running.returncode, said.strip()) == (130, "pypcapzc: interrupted")
         assert list((tmp_path / "cache" / "kit" / "work").iterdir()) == []
         assert not (tmp_path / "data").exists()

@@ -183,6 +183,14 @@ class TestPins:
                 "gnumake",
             }
 
+    def test_the_tests_build_here_with_the_same_tools(self) -> None:
+        project = Path(__file__).parents[2] / "pyproject.toml"
+        table = artefacts.load(project)["project"]["optional-dependencies"]["dev"]
+        named = dict(line.partition(";")[0].split("==") for line in table if "==" in line.partition(";")[0])
+        pinned = {wheel.name: wheel.version for wheel in artefacts.wheels("amd64")}
+        assert named.items() <= pinned.items()
+        assert set(named) == {"ziglang", "flex-bin", "bison-bin"}
+
     def test_a_damaged_file(self, tmp_path: Path) -> None:
         (tmp_path / "pins.toml").write_text("[[[")
         with pytest.raises(PinError, match="damaged"):
