@@ -123,10 +123,9 @@ def promises(scenarios: list[dict[str, Any]]) -> list[Row]:
 
 
 def _libpcap(row: Row) -> str:
-    name: str = row["libpcap"].partition(" (")[0].removeprefix("libpcap version ")
-    return name + (
-        ", patched" if row["name"] == "pypcapzc" and row["copies"] == (row["way"] == "iterator") else ""
-    )
+    told: str = row["libpcap"].removeprefix("libpcap version ")
+    version, _, rest = told.partition(" (")
+    return version + (", patched" if rest.endswith(", patched") else "")
 
 
 def _lines(head: list[str], rows: list[list[str]]) -> list[str]:

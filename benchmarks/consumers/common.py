@@ -71,9 +71,10 @@ def _libpcap() -> tuple[str, str]:
         found = re.search(r"(/\S*/libpcap[^/\s]*\.so[^/\s]*)", maps.read())
     if found is None:
         return "", "none"
-    version = ctypes.CDLL(found[1]).pcap_lib_version
-    version.restype = ctypes.c_char_p
-    return os.path.basename(found[1]), version().decode()
+    library = ctypes.CDLL(found[1])
+    library.pcap_lib_version.restype = ctypes.c_char_p
+    version: str = library.pcap_lib_version().decode()
+    return os.path.basename(found[1]), version + (", patched" if hasattr(library, "pcap_zc_abi") else "")
 
 
 def say(**what: object) -> None:

@@ -66,7 +66,7 @@ def _ours(run: Run, addresses: bytes, buffer: bytearray) -> Callable[[], int]:
     def by_packet() -> int:
         condition, count = wanted(), 0
         for block in capture.blocks():
-            for _ts_ns, _data in selection.packets(block, condition.choose(block, capture.datalink)):
+            for _ts_ns, _data in selection.each(block, condition.choose(block, capture.datalink)):
                 count += 1
         return count
 

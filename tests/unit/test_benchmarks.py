@@ -181,7 +181,7 @@ def test_the_command_reads_savefiles_and_writes_where_it_is_told(tmp_path: Path)
         "--out",
         str(tmp_path),
     )
-    done = cli.run("bench", *options, timeout=60)
+    done = cli.run("bench", *options, timeout=110)
     assert done.code == 0, done.err
     assert "| pypcapzc" in done.text
     result = json.loads((tmp_path / "results.json").read_text())
