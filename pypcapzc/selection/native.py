@@ -102,7 +102,7 @@ class Tree:
         """The positions of the chosen ones among decoded packets."""
         positions = np.empty(rows.size, "i8")
         count = self._library.choose_rows(
-            self._array, self._root, rows.ctypes.data, rows.size, positions.ctypes.data
+            self._array, self._root, rows.ctypes.data, rows.size, companion.address(positions)
         )
         chosen: Array = positions[:count].copy()
         return chosen
@@ -112,7 +112,8 @@ class Tree:
         data, index = block.data, block.index
         positions = np.empty(len(block), "i8")
         where = companion.address(data), data.nbytes, companion.address(index), positions.size
-        count = self._library.choose(self._array, self._root, *where, LINKS[datalink], positions.ctypes.data)
+        to = companion.address(positions)
+        count = self._library.choose(self._array, self._root, *where, LINKS[datalink], to)
         chosen: Array = positions[:count].copy()
         return chosen
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import companion, decode
@@ -101,7 +101,7 @@ def _positions(indices: Any, count: int) -> Array:
         raise TypeError(f"positions are whole numbers in one dimension, not {given.dtype} in {given.ndim}")
     if given.min() < 0 or given.max() >= count:
         raise IndexError(f"positions {given.min()} to {given.max()} in a block of {count} packets")
-    return given.astype("i8")
+    return given.astype("i8", copy=False)
 
 
 def _rows(index: Array, indices: Any) -> Array:
@@ -118,15 +118,26 @@ def take(block: Block, indices: Any) -> Block:
     return Block(Chosen(block, indices))
 
 
-def packets(block: Block, indices: Any) -> list[tuple[int, bytes]]:
-    """The packets at ``indices`` (positions or a mask) as (ts_ns, bytes), yours to keep."""
+def each(block: Block, indices: Any) -> Iterator[tuple[int, bytes]]:
+    """The packets at ``indices`` (positions or a mask) as (ts_ns, bytes), yours to keep, one after the other.
+
+    They are copied before the first one is given: nothing of the block is kept.
+    """
     library = companion.current()
     if library is None:
-        return list(Chosen(block, indices).packets())
-    data, index = _parts(block)
-    index = _rows(index, indices)
-    found = library.bytes_of(data.ctypes.data, data.size, index.ctypes.data, index.size)
-    return list(zip(index["ts_ns"].tolist(), found, strict=True))
+        return iter(Chosen(block, indices).packets())
+    data = block.data
+    index = _rows(np.frombuffer(block.index, decode.RECORDS), indices)
+    if not index.size:
+        return iter(())
+    at = index.ctypes.data
+    found = library.bytes_of(companion.address(data), data.nbytes, at, index.size)
+    return zip(library.times_of(at, index.size), found, strict=True)
+
+
+def packets(block: Block, indices: Any) -> list[tuple[int, bytes]]:
+    """The same as a list.  To go over them once, ``each`` takes less time: it makes no pairs that stay."""
+    return list(each(block, indices))
 
 
 def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
@@ -145,7 +156,8 @@ def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
     library = companion.current()
     if library is not None:
         where = data.ctypes.data, data.size, index.ctypes.data, index.size
-        return index[: library.gather(*where, target.ctypes.data, target.size)].copy()
+        count = library.gather(*where, target.ctypes.data, target.size)
+        return index if count == index.size else index[:count].copy()
     caplen = index["caplen"].astype("i8")
     ends = np.cumsum(caplen)
     count = int(np.searchsorted(ends, target.size, side="right"))

@@ -241,7 +241,12 @@ def test_the_same_packets_are_taken(packets: list[bytes], snaplen: int, data: st
         taken, buffer = selection.take(block, places), bytearray(size)
         copied = selection.copy_into(block, places, buffer)
         headers = [bytes(taken.index), copied.tolist()]
-        return [bytes(taken.data), *headers, bytes(buffer), selection.packets(block, places)]
+        return [
+            bytes(taken.data),
+            *headers,
+            bytes(buffer),
+            *(list(take(block, places)) for take in (selection.packets, selection.each)),
+        ]
 
     by_c, by_numpy = both(ask)
     assert by_c == by_numpy

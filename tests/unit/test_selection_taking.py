@@ -43,7 +43,7 @@ def test_take(made: tuple[list[bytes], list[int]]) -> None:
     wanted = [(place, packets[place][:1500]) for place in places]  # the time is the position
     taken = selection.take(block, places)
     assert [(ts_ns, bytes(view)) for ts_ns, view in taken] == wanted
-    assert selection.packets(block, places) == wanted
+    assert selection.packets(block, places) == list(selection.each(block, places)) == wanted
     assert taken.packet_bytes == sum(len(data) for _, data in wanted)
     assert [header[3] for header in taken.headers.tolist()] == [len(packets[place]) for place in places]  # type: ignore[union-attr]
     assert not taken.lent

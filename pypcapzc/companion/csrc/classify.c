@@ -58,7 +58,7 @@ enum kind { BOTH, EITHER, NOT, HAS, PROTOCOL, ADDRESS, PORT, HEADS };
 #define SIDE_SRC	1u
 #define SIDE_DST	2u
 
-/* selection/native.py has the same fields. */
+/* _Node of selection/native.py has the same fields. */
 struct node {
 	uint32_t	 kind;
 	uint32_t	 bits;		/* HAS: F_*; ADDRESS, PORT: SIDE_*, either of which will do */
@@ -418,7 +418,7 @@ pczc_choose(const struct node *nodes, uint32_t root, const u_char *base, uint64_
 
 	for (first = 0; first < count; first += size) {
 		size = group_size(count - first);
-		pczc_decode(base, length, index + first, size, link, rows);
+		pczc_decode_some(base, length, index + first, size, count - first, link, rows);
 		chosen += choose_group(nodes, root, rows, first, size, positions + chosen);
 	}
 	return (chosen);

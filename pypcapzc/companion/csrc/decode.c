@@ -33,8 +33,9 @@
 #define PROTO_HIP	139
 #define PROTO_SHIM6	140
 
-/* Packets ahead of the one at hand that are asked for: about as long as one takes from the memory. */
-#define AHEAD		6
+/* How many packets ahead memory is asked for what is about to be read, and what of a packet that mostly is. */
+#define AHEAD		8
+#define NEAR		63
 
 /*
  * Each layer is decoded by a function that gives what follows, or NOTHING.  All are to become one function, in
@@ -557,17 +558,29 @@ decode_packet(struct walk *w, uint32_t link)
 		decode_transport(w, protocol);
 }
 
-/* The fields of `count` packets of a block of `length` bytes into `out`, whatever that held. */
+static inline void
+ask_for(const u_char *base, uint64_t length, const struct record *r)
+{
+	if (r->offset < length)
+		__builtin_prefetch(base + r->offset);
+	if (length > NEAR && r->offset < length - NEAR)
+		__builtin_prefetch(base + r->offset + NEAR);
+}
+
+/*
+ * The fields of `count` packets of a block of `length` bytes into `out`, whatever that held; `known` packets
+ * are in the index, which the caller goes on with.
+ */
 void
-pczc_decode(const u_char *base, uint64_t length, const struct record *index, uint32_t count, uint32_t link,
-    struct fields *out)
+pczc_decode_some(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
+    uint32_t known, uint32_t link, struct fields *out)
 {
 	struct walk w;
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
-		if (i + AHEAD < count && index[i + AHEAD].offset < length)
-			__builtin_prefetch(base + index[i + AHEAD].offset);
+		if (known - i > AHEAD)
+			ask_for(base, length, &index[i + AHEAD]);
 		memset(&w, 0, sizeof(w));
 		w.end = w.limit = record_caplen(&index[i], length);
 		w.bytes = w.end != 0 ? base + index[i].offset : base;
@@ -578,4 +591,12 @@ pczc_decode(const u_char *base, uint64_t length, const struct record *index, uin
 		w.out->payload_offset = w.payload;
 		w.out->payload_length = w.payload_end - w.payload;
 	}
+}
+
+/* All of a block. */
+void
+pczc_decode(const u_char *base, uint64_t length, const struct record *index, uint32_t count, uint32_t link,
+    struct fields *out)
+{
+	pczc_decode_some(base, length, index, count, count, link, out);
 }

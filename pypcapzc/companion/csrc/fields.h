@@ -73,9 +73,11 @@ struct fields {
 	uint32_t	sctp_checksum;
 };
 
-/* As link_of() in pypcapzc/decode/__init__.py numbers them. */
+/* As LINKS of pypcapzc/decode/fast.py numbers them. */
 enum link { ETHERNET, COOKED, COOKED2, RAW, RAW_IPV4, RAW_IPV6, NULL_LOOP };
 
+void	pczc_decode_some(const u_char *, uint64_t, const struct record *, uint32_t, uint32_t, uint32_t,
+	    struct fields *);
 void	pczc_decode(const u_char *, uint64_t, const struct record *, uint32_t, uint32_t, struct fields *);
 
 #endif
