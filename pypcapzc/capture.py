@@ -445,6 +445,11 @@ class Capture:
             raise PcapError(f"{self.name} has no descriptor to wait for; use next_block(timeout)")
         return self._fd
 
+    @property
+    def at_hand(self) -> bool:
+        """libpcap has packets that no descriptor tells of."""
+        return self._source.at_hand
+
     def patience(self) -> float | None:
         """Seconds after which a program that waits for ``fileno()`` has to look whether there is a block
         although the descriptor is not readable; None: it need not.

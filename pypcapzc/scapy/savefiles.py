@@ -31,7 +31,9 @@ class SavefileSocket(BlockSocket):
     desc = "read packets from a savefile in blocks, by pypcapzc"
     nonblocking_socket = True  # sniff() asks at once whether it was told to stop
 
-    def __init__(self, source: Any, filter: str | None, lazy: bool) -> None:
+    def __init__(self, source: Any, filter: str | None, lazy: bool, owned: Any = None) -> None:
+        """``owned`` is closed with the socket."""
+        self._owned = owned
         capture = open_offline(source)
         try:
             if filter is not None:
@@ -75,6 +77,12 @@ class SavefileSocket(BlockSocket):
         """None."""
         return -1
 
+    def close(self) -> None:
+        """Close the file, but for one that the caller has opened."""
+        super().close()
+        if self._owned is not None:
+            self._owned.close()
+
     def send(self, x: Any) -> NoReturn:
         """Raises Scapy_Exception."""
         raise Scapy_Exception("Can't send anything with a savefile")
@@ -86,14 +94,15 @@ class PipeSocket(SavefileSocket):
     """
 
     def __init__(self, source: Any, filter: str | None, lazy: bool, pipe: int) -> None:
-        self._pipe = pipe
-        super().__init__(source, filter, lazy)
+        self._pipe = os.dup(pipe)
+        super().__init__(source, filter, lazy, os.fdopen(self._pipe, "rb", buffering=0))
 
     def fill(self) -> bool:
-        """Whether there is something, after a short wait."""
-        if not self.left and self._failure is None and not readable([self._pipe], _STOPPABLE):
-            return False
-        return super().fill()
+        """Whether there is something, after a short wait; a long one where a filter lets nothing pass."""
+        assert self._capture is not None
+        if self.left or self._failure is not None or self.closed or self._capture.at_hand:
+            return super().fill()
+        return bool(readable([self._pipe], _STOPPABLE)) and super().fill()
 
 
 def sockets_of(offline: Any, filter: str | None, lazy: bool) -> dict[SuperSocket, Any] | None:
@@ -104,10 +113,8 @@ def sockets_of(offline: Any, filter: str | None, lazy: bool) -> dict[SuperSocket
     """
     opened: dict[SuperSocket, Any] = {}
     try:
-        for source, label in _sources(offline, filter).items():
-            found = _open(source, filter, lazy)
-            if found is not None:
-                opened[found] = label
+        for source, label in _sources(offline, filter):
+            opened[_open(source, filter, lazy)] = label
         if opened:
             return opened
     except BaseException as error:
@@ -120,38 +127,36 @@ def sockets_of(offline: Any, filter: str | None, lazy: bool) -> dict[SuperSocket
     return None
 
 
-def _sources(offline: Any, filter: str | None) -> dict[Any, Any]:
+def _sources(offline: Any, filter: str | None) -> list[tuple[Any, Any]]:
     """What is to be opened, and its label, as scapy takes the argument apart."""
-    if isinstance(offline, str):
-        return {offline: offline}
     if isinstance(offline, list) and offline and all(isinstance(each, str) for each in offline):
-        return {each: each for each in offline}
+        return [(each, each) for each in offline]
     if isinstance(offline, dict):
-        return dict(offline)
-    if isinstance(offline, (Packet, PacketList, list)):
-        return {_written(offline): offline} if filter is not None and offline else {}
-    return {offline: offline}
-
-
-def _written(packets: Any) -> Any:
-    """A savefile of packets that are in memory: a filter needs their bytes and link-layer type."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - its last user closes it
-    writer = PcapWriter(os.fdopen(os.dup(file.fileno()), "wb"), sync=True)
-    for packet in IterSocket(packets).iter:
-        writer.write(packet)
-    writer.close()
-    file.seek(0)
-    return file
+        return list(offline.items())
+    if isinstance(offline, (Packet, PacketList, list)) and (filter is None or not offline):
+        return []
+    return [(offline, offline)]
 
 
 def _open(source: Any, filter: str | None, lazy: bool) -> SuperSocket:
     """Raises SavefileError for what is not for libpcap."""
-    file = open(source, "rb") if isinstance(source, str) and source != "-" else source  # noqa: SIM115
-    try:
+    if isinstance(source, (Packet, PacketList, list)):
+        with _written(source) as file:
+            return SavefileSocket(file, filter, lazy)
+    if not isinstance(source, str) or source == "-":
+        return _open_file(source, filter, lazy)
+    with open(source, "rb") as file:
         return _open_file(file, filter, lazy)
-    finally:
-        if file is not source:
-            file.close()
+
+
+def _written(packets: Any) -> Any:
+    """A savefile of packets that are in memory: a filter needs their bytes and link-layer type."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    with PcapWriter(os.fdopen(os.dup(file.fileno()), "wb"), sync=True) as writer:  # type: ignore[arg-type]
+        for packet in IterSocket(packets).iter:
+            writer.write(packet)
+    file.seek(0)
+    return file
 
 
 def _open_file(file: Any, filter: str | None, lazy: bool) -> SuperSocket:
@@ -164,7 +169,10 @@ def _open_file(file: Any, filter: str | None, lazy: bool) -> SuperSocket:
         )
     start = os.pread(file.fileno(), 4, file.tell())
     if start.startswith(_GZIP):
-        return SavefileSocket(gzip.open(file), filter, lazy)
+        packed = os.fdopen(os.dup(file.fileno()), "rb")
+        unpacked = gzip.open(packed)  # noqa: SIM115 - the socket closes it
+        unpacked.myfileobj = packed  # which it closes with itself
+        return SavefileSocket(unpacked, filter, lazy, unpacked)
     if start == _PCAPNG and filter is None:
         # scapy's own reader knows comments, directions and files of several link-layer types.
         return PcapReader(os.fdopen(os.dup(file.fileno()), "rb"))  # type: ignore[arg-type, return-value]

@@ -35,8 +35,10 @@ class Ready(list[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         run, now = self._run, time.monotonic
+        files = [each for each in self._ours if each.nonblocking_socket]
+        turn = TURN if len(files) < 2 else 0  # of several files scapy takes the packets in turn
         for each in self._ours:
-            end = now() + TURN
+            end = now() + turn
             yield each
             # The packets of the block that was taken: the kernel's come after the next look around.
             while each.left and run.goes_on and now() < end:

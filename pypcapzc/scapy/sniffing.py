@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from scapy.config import conf
+
 from ..counters import Stats
 from ..errors import PcapError
 from .options import Current
@@ -25,6 +27,8 @@ def around(original: Callable[..., None]) -> Callable[..., None]:
             opened, args, kwargs = _open_offline(signature, (sniffer, *args), kwargs)
         else:
             opened, args = [], (sniffer, *args)
+        if kwargs.get("iface") == "any":  # of which scapy's list of interfaces knows nothing
+            kwargs.setdefault("L2socket", conf.L2listen)
         outer, this = local.run, Run(sniffer)
         local.run = this
         try:

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from operator import length_hint
-from typing import Any
+from typing import Any, TypeVar
 
 from scapy.compat import raw
 from scapy.config import conf
@@ -22,6 +22,7 @@ from scapy.supersocket import SuperSocket
 
 from ..block import Block
 from ..capture import Capture
+from ..constants import PCAP_ERROR_RFMON_NOTSUP
 from ..counters import Stats
 from ..errors import CapturePermissionError, DeviceNotFoundError, FilterError, PcapError
 from ..linktypes import dlt_to_linktype
@@ -35,6 +36,7 @@ from .selecting import Select
 
 _LAYER_3 = {12, 14, 101, 228, 229}
 """Link-layer types, as systems and savefiles number them, of packets that begin with their IP header."""
+_S = TypeVar("_S", bound="BlockSocket")
 Entry = tuple[bytes, int, int]
 """Bytes, ts_ns, wirelen."""
 
@@ -97,9 +99,8 @@ class BlockSocket(SuperSocket):
         if self._readiness is not None:
             self._readiness.set(True)
 
-    def _next(self) -> Entry | None:
-        """The next packet at hand; waits where there is none, until something comes."""
-        entry = next(self._entries, None)
+    def _next(self, entry: Entry | None) -> Entry | None:
+        """``entry``, just taken from what is at hand; waits where it is None, until something comes."""
         if entry is None:
             if not self._await():
                 return None
@@ -138,10 +139,14 @@ class BlockSocket(SuperSocket):
         if self._overridden:
             found: Packet | None = SuperSocket.recv(self, x, **kwargs)
             return found
-        entry = self._next()
-        if entry is None or not entry[0]:
-            return None
+        entry = next(self._entries, None)  # as in _next(), which would cost a call for each packet
+        if entry is None or self._readiness is not None:
+            entry = self._next(entry)
+            if entry is None:
+                return None
         data, ts_ns, wirelen = entry
+        if not data:
+            return None
         make = self._maker(kwargs) if kwargs else self._make
         return make(data if len(data) <= x else data[:x], ts_ns, wirelen, self._label, None)
 
@@ -157,7 +162,7 @@ class BlockSocket(SuperSocket):
 
     def recv_raw(self, x: int = MTU) -> tuple[Any, bytes | None, Any]:
         """(class, bytes, time) of the next packet; three times None where recv() gives None."""
-        entry = self._next()
+        entry = self._next(next(self._entries, None))
         if entry is None:
             return None, None, None
         return self.LL, entry[0][:x], seconds(entry[1])
@@ -193,11 +198,15 @@ class BlockSocket(SuperSocket):
         assert self._capture is not None
         return self._capture.stats()
 
+    def __enter__(self: _S) -> _S:
+        return self
+
     def close(self) -> None:
         """Close the device or file; twice is no error."""
         if self.closed:
             return
         self.closed = True
+        self._packets, self._entries = iter(()), iter(())
         if self._capture is not None:
             self._capture.close()
         if self._readiness is not None:
@@ -237,7 +246,7 @@ class ZeroCopyListenSocket(BlockSocket):
         **options: Any,
     ) -> None:
         self.type = type
-        self.iface: str = network_name(iface or conf.iface)
+        self.iface = _device(iface or conf.iface)
         self.promisc = conf.sniff_promisc if promisc is None else promisc
         chosen = replace(Current.options, **options)
         capture = self._open(_filter(filter, nofilter, type), bool(monitor), chosen.of_device(self._sends))
@@ -249,7 +258,7 @@ class ZeroCopyListenSocket(BlockSocket):
                 "Unable to guess datalink type (interface=%s linktype=%i). Using %s",
                 self.iface,
                 capture.datalink,
-                cls.name,
+                cls.__name__,
             )
         self.LL = cls
         self._begin(capture, iface or conf.iface, chosen.lazy)
@@ -267,7 +276,10 @@ class ZeroCopyListenSocket(BlockSocket):
             error.errno = errno.EPERM
             raise
         except PcapError as error:
-            raise Scapy_Exception(str(error)) from error
+            if not monitor or error.code != PCAP_ERROR_RFMON_NOTSUP:
+                raise Scapy_Exception(str(error)) from error
+            warning("%s; capturing without it", error)  # what scapy's own sockets of Linux do in silence
+            return self._open(filter, False, options)
         try:
             # scapy's own sockets do that: those of Linux that send do not hear themselves.
             if sys.platform.startswith("linux") and (self._sends or self.type != ETH_P_ALL):
@@ -314,6 +326,14 @@ class ZeroCopySocket(ZeroCopyListenSocket):
             text = str(error)
             number = next((n for n in errno.errorcode if os.strerror(n) in text), errno.EIO)
             raise OSError(number, text) from error
+
+
+def _device(iface: Any) -> str:
+    """The name that libpcap knows an interface by: scapy lists neither "any" nor what is no interface."""
+    try:
+        return str(network_name(iface))
+    except ValueError:
+        return str(iface)
 
 
 def _filter(expression: str | None, nofilter: Any, protocol: int) -> str | None:

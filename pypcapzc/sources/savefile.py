@@ -73,6 +73,11 @@ class SavefileSource(StockSource):
         self._stream, self._pipe, self._file = stream, pipe, file
         self._taken = 0
 
+    @property
+    def at_hand(self) -> bool:
+        """The pipe was read further than packets were asked for."""
+        return self._pipe is not None and self._pipe.framer.packets > self._taken
+
     def _take(self, limit: int) -> Lease | None:
         if self._pipe is not None:
             there = 1 if self.filtered else self._pipe.framer.packets - self._taken
