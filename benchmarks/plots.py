@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks.peers import BYTES, COLUMN, DISSECTED, IN_C, OWN, VIEWS
 
@@ -69,6 +69,16 @@ def _label(name: str, way: str) -> str:
     return f"{_NAMES.get(name, name)}: {way}"
 
 
+def _time(nanoseconds: float) -> str:
+    """For people, with three digits at most: 31 ns, 4.8 µs, 209 µs."""
+    value, unit = nanoseconds, "ns"
+    for larger in ("µs", "ms", "s"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}" if value < 9.95 and value != round(value) else f"{value:.0f} {unit}"
+
+
 def _dots(scenarios: list[dict[str, Any]]) -> Figure:
     """Processor time a packet, a row for each library and way, a panel for each scenario."""
     first = sorted(scenarios[0]["rows"], key=lambda row: float(row["cpu_ns"]))
@@ -81,7 +91,7 @@ def _dots(scenarios: list[dict[str, Any]]) -> Figure:
     for text, (name, _) in zip(panels[0].get_yticklabels(), order, strict=True):
         text.set_fontweight("bold" if name in OWN else "normal")
     panels[0].invert_yaxis()
-    figure.supxlabel("nanoseconds of processor time a packet, logarithmic: less is better", fontsize=10)
+    figure.supxlabel("processor time a packet, logarithmic: less is better", fontsize=10)
     seen = {row["work"] for scenario in scenarios for row in scenario["rows"]}
     handles = [
         Line2D([], [], color=_COLOURS[work], marker="o", linestyle="", label=_LABELS[work])
@@ -100,7 +110,7 @@ def _panel(axes: Axes, scenario: dict[str, Any], order: list[tuple[str, str]]) -
         axes.plot([row["cpu_ns_min"], row["cpu_ns_max"]], [place, place], color=colour, alpha=0.5, lw=3)
         axes.plot(row["cpu_ns"], place, "o", color=colour, markersize=7)
         axes.annotate(
-            f"{row['cpu_ns']:,.0f}",
+            _time(row["cpu_ns"]),
             (row["cpu_ns_max"], place),
             xytext=(6, 0),
             textcoords="offset points",
@@ -109,8 +119,8 @@ def _panel(axes: Axes, scenario: dict[str, Any], order: list[tuple[str, str]]) -
         )
     axes.set_xscale("log")
     axes.margins(x=0.16)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _time(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="x", color="#dddddd", lw=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)

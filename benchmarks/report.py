@@ -144,6 +144,12 @@ def _table(scenario: dict[str, Any]) -> list[str]:
     return [f"### {scenario['title']}", "", *_lines(head, rows)]
 
 
+def _point(row: Row) -> str:
+    """One cell; with the rate that was reached, where the machine could not send faster."""
+    found = f"{100 * row['lost']:.3g} % / {row['cpu_share']:.2f}"
+    return found + (f" (at {row['rate']:,.0f}/s)" if row["rate"] < 0.98 * row["asked"] else "")
+
+
 def _curves(scenario: dict[str, Any]) -> list[str]:
     """Loss, and processor seconds a second, at each rate."""
     rates = sorted({row["asked"] for row in scenario["rows"]})
@@ -154,7 +160,7 @@ def _curves(scenario: dict[str, Any]) -> list[str]:
         cells = [name, way]
         for rate in rates:
             row = at.get((name, way, rate))
-            cells.append(f"{100 * row['lost']:.3g} % / {row['cpu_share']:.2f}" if row else "")
+            cells.append(_point(row) if row else "")
         rows.append(cells)
     head = ["library", "way", *(f"{rate:,}/s" for rate in rates)]
     text = "Packets lost / processors kept busy by the consumer, at so many packets a second:"
