@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import pytest
 
 from pypcapzc import paths
 from pypcapzc.cli.outcome import Exit
-from pypcapzc.kit import artefacts, data, driver, engines, pins, targets, toolchain, wheels
+from pypcapzc.kit import artefacts, data, driver, engines, pins, targets, wheels
 from pypcapzc.kit.driver import Request
 from pypcapzc.kit.engines import Job, Options, discovery, images, leftovers
 from pypcapzc.kit.failures import BuildError, ImageError, NoSpaceError
@@ -261,6 +264,25 @@ def _imported(client: Any, tmp_path: Path, name: str, program: Path | None) -> s
     return f"{name}:1"
 
 
+class EmptyRegistry(BaseHTTPRequestHandler):
+    """A registry that has nothing; dockerd asks one on the loopback without TLS."""
+
+    def do_GET(self) -> None:
+        content = b'{"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}'
+        self.send_response(200 if self.path == "/v2/" else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 class TestImages:
     @pytest.fixture
     def no_tools(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,10 +290,12 @@ class TestImages:
         monkeypatch.setattr(wheels, "pack", lambda found, file: tarfile.open(fileobj=file, mode="w").close())
 
     def test_one_that_the_engine_cannot_run(self, client: Any, no_tools: None, tmp_path: Path) -> None:
-        (tmp_path / "sh.c").write_text("int main(void) { return 0; }\n")
-        zig = str(toolchain.find().zig.path)
-        command = [zig, "cc", "-target", "aarch64-linux-musl", "-static", "sh.c", "-o", "sh"]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        # The beginning of a program for arm64 (elf(5)): as far as an engine on amd64 gets.
+        header = struct.pack(
+            "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 183, 1, 0, 0, 0, 0, 64, 56, 0, 64, 0, 0
+        )
+        (tmp_path / "sh").write_bytes(header)
+        (tmp_path / "sh").chmod(0o755)
         name = _imported(client, tmp_path, "pypcapzc-test-foreign", tmp_path / "sh")
         try:
             with pytest.raises(ImageError, match=r"cannot run the base image.*qemu-user-static"):
@@ -287,10 +311,18 @@ class TestImages:
         finally:
             client.remove_image(name, force=True)
 
-    @pytest.mark.parametrize("name", ["127.0.0.1:9/no/such:1", f"pypcapzc-test-base@sha256:{'0' * 64}"])
+    @pytest.mark.parametrize("name", ["127.0.0.1:9/no/such:1", f"127.0.0.1:9/no/such@sha256:{'0' * 64}"])
     def test_one_that_cannot_be_had(self, name: str) -> None:
         with pytest.raises(ImageError, match=r"cannot be pulled.*--base-image.*--engine local"):
             driver.build(_request(base_image=name))
+
+    def test_one_of_a_wrong_digest(self) -> None:
+        with HTTPServer(("127.0.0.1", 0), EmptyRegistry) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            name = f"127.0.0.1:{server.server_port}/debian@sha256:{'0' * 64}"
+            with pytest.raises(ImageError, match=r"is not in its registry.*pins refresh.*--base-image"):
+                driver.build(_request(base_image=name))
+            server.shutdown()
 
     def test_one_whose_name_is_none(self) -> None:
         with pytest.raises(ImageError, match=r"no name of an image.*--base-image"):

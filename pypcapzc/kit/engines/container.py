@@ -222,6 +222,8 @@ class _Container:
                 mem_limit=self._options.memory,
                 memswap_limit=self._options.memory,
                 pids_limit=self._options.processes,
+                # Where none are given podman asks for more than root may have in a container of its own.
+                ulimits=[{"Name": name, "Soft": 4096, "Hard": 4096} for name in ("nofile", "nproc")],
                 log_config={"Type": "json-file", "Config": {"max-size": "64m"}},
             ),
         )

@@ -139,9 +139,9 @@ def _try(endpoint: Endpoint, patience: float) -> Connection:
             f"the container engine at {endpoint.url} runs no Linux images but {info['OSType']}: {_HOW}"
         )
     machine = info.get("Architecture", "")
-    version = (
-        f"{'podman' if 'libpod' in str(client.version()) else 'Docker'} {info.get('ServerVersion', '?')}"
-    )
+    # podman's service names itself among its components; as a platform it gives the system's name.
+    name = "podman" if "podman" in str(client.version()).lower() else "Docker"
+    version = f"{name} {info.get('ServerVersion', '?')}"
     return Connection(client, endpoint, version, _PROCESSORS.get(machine, machine))
 
 
@@ -175,4 +175,5 @@ def reason(error: BaseException) -> str:
     """The innermost words of an exception that others were made of."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return " ".join(str(error).split()) or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__
