@@ -57,7 +57,6 @@ _HEADER_BYTES = {
     "scapy.layers.l2.CookedLinuxV2": 20,
     "scapy.layers.l2.Loopback": 4,
     "scapy.layers.inet.IP": 20,
-    "scapy.layers.inet6.IPv6": 40,
     "scapy.packet.Raw": 1,
 }
 _LONGEST_802_3 = b"\x05\xdc"  # 1500: up to here a length, above a type

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import decimal
 import gc
+import importlib
 import os
 import pickle
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -19,10 +21,12 @@ from scapy.config import conf
 from scapy.fields import ByteField, StrField
 from scapy.layers.dot11 import RadioTap
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import LLC, CookedLinux, Dot3, Ether, Loopback
 from scapy.packet import Packet, Raw, bind_layers, split_layers
 from scapy.utils import EDecimal, rdpcap, wrpcap
 
+import pypcapzc.scapy.lazy as lazy_module
 from pypcapzc.scapy.lazy import is_asleep, packet_maker, seconds
 
 pytestmark = pytest.mark.unit
@@ -133,6 +137,7 @@ def test_a_class_attribute_is_set_on_the_real_class(monkeypatch: pytest.MonkeyPa
         (conf.l2types[12], bytes(INTERNET / TCP()), IP, True),
         (conf.l2types[12], b"\x60" + b"abc" * 20, conf.l2types[31], True),
         (IP, bytes(INTERNET / TCP()), IP, True),
+        (conf.l2types[31], bytes(IPv6(src="::1", dst="::2", nh=43) / b"ab"), Raw, True),
         (RadioTap, bytes(RadioTap() / b"abc"), RadioTap, True),
         (RadioTap, b"\x00\x00\xff", Raw, True),
         (Raw, b"abc", Raw, True),
@@ -147,6 +152,21 @@ def test_the_class_is_what_scapy_makes(cls: Any, data: bytes, becomes: type[Pack
     packet.summary()
     assert type(packet) is becomes
     assert bytes(packet) == data or not data
+
+
+@pytest.mark.parametrize("name", lazy_module._HEADER_BYTES)
+def test_a_first_header_that_is_whole_does_not_fail(name: str) -> None:
+    """What lets a packet say its class before it has been dissected."""
+    module, _, cls_name = name.rpartition(".")
+    cls = getattr(importlib.import_module(module), cls_name, None)
+    if cls is None:
+        pytest.skip(f"this scapy has no {cls_name}")
+    source = random.Random(7)
+    for _ in range(200):
+        data = source.randbytes(lazy_module._HEADER_BYTES[name] + source.choice((0, 1, 2, 5, 10, 30)))
+        made = cls.__new__(cls)
+        made.__init__(data)
+        assert made.original == data
 
 
 def test_layers_that_are_bound_before_the_first_look_count() -> None:
