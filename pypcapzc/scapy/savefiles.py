@@ -152,7 +152,7 @@ def _open(source: Any, filter: str | None, lazy: bool) -> SuperSocket:
 def _written(packets: Any) -> Any:
     """A savefile of packets that are in memory: a filter needs their bytes and link-layer type."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    with PcapWriter(os.fdopen(os.dup(file.fileno()), "wb"), sync=True) as writer:  # type: ignore[arg-type]
+    with PcapWriter(os.fdopen(os.dup(file.fileno()), "wb"), sync=True) as writer:
         for packet in IterSocket(packets).iter:
             writer.write(packet)
     file.seek(0)
@@ -170,7 +170,7 @@ def _open_file(file: Any, filter: str | None, lazy: bool) -> SuperSocket:
     start = os.pread(file.fileno(), 4, file.tell())
     if start.startswith(_GZIP):
         packed = os.fdopen(os.dup(file.fileno()), "rb")
-        unpacked = gzip.open(packed)  # noqa: SIM115 - the socket closes it
+        unpacked: Any = gzip.open(packed)  # noqa: SIM115 - the socket closes it
         unpacked.myfileobj = packed  # which it closes with itself
         return SavefileSocket(unpacked, filter, lazy, unpacked)
     if start == _PCAPNG and filter is None:

@@ -266,7 +266,7 @@ class ZeroCopyListenSocket(BlockSocket):
     def _open(self, filter: str | None, monitor: bool, options: dict[str, Any]) -> Capture:
         promisc = bool(self.promisc) and self.iface != "any"  # which has no such mode
         try:
-            capture = open_live(self.iface, promisc=promisc, filter=filter, rfmon=monitor, **options)
+            capture = open_live(str(self.iface), promisc=promisc, filter=filter, rfmon=monitor, **options)
         except FilterError as error:
             raise Scapy_Exception(f"Cannot set filter: {error}") from error
         except DeviceNotFoundError as error:

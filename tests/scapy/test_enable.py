@@ -88,7 +88,7 @@ def test_what_somebody_else_has_set_since_stays(monkeypatch: pytest.MonkeyPatch)
     conf.L2listen = before
 
 
-def test_sockets_of_bsd_are_replaced_and_restored_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_of_bsd_are_replaced_and_restored_alike() -> None:
     """As scapy.config sets them there."""
 
     class L2bpfListenSocket(SuperSocket):
@@ -98,11 +98,12 @@ def test_sockets_of_bsd_are_replaced_and_restored_alike(monkeypatch: pytest.Monk
         pass
 
     before = conf.L2listen, conf.L2socket
-    conf.L2listen, conf.L2socket = L2bpfListenSocket, L2bpfSocket
+    theirs: list[Any] = [L2bpfListenSocket, L2bpfSocket]
+    conf.L2listen, conf.L2socket = theirs
     try:
         with pypcapzc.scapy.enable():
-            assert conf.L2listen is ZeroCopyListenSocket
-        assert (conf.L2listen, conf.L2socket) == (L2bpfListenSocket, L2bpfSocket)
+            assert sockets()[:2] == (ZeroCopyListenSocket, ZeroCopySocket)
+        assert sockets()[:2] == (L2bpfListenSocket, L2bpfSocket)
     finally:
         conf.L2listen, conf.L2socket = before
 
