@@ -105,7 +105,7 @@ def test_times_are_exact_in_any_context(ts_ns: int) -> None:
 def test_the_type_stands_for_the_real_one() -> None:
     packet = lazy()
     known = len(conf.layers)
-    assert type(packet) == Ether  # noqa: E721  `is` would say no, which is what docs/scapy.md says
+    assert type(packet) == Ether  # noqa: E721  `is` would say no, which docs/scapy-packets.md says
     assert Ether == type(packet)  # noqa: E721
     assert not type(packet) == IP  # type: ignore[comparison-overlap]  # noqa: E721, SIM201
     assert type(packet) != IP  # type: ignore[comparison-overlap]  # noqa: E721
