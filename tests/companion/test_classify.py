@@ -73,7 +73,7 @@ SNAPLENS = st.sampled_from([1 << 20] * 6 + [0, 1, 13, 14, 20, 34, 38, 54, 74])
 
 
 @given(LINK_AND_PACKETS, SNAPLENS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_the_same_fields_as_numpy(made: tuple[int, list[bytes]], snaplen: int) -> None:
     link, packets = made
     block = block_of(packets, snaplen=snaplen, gap=b"\x45\x00\x81\x00\xff")
@@ -145,7 +145,7 @@ def _combined(terms: st.SearchStrategy[Recipe]) -> st.SearchStrategy[Recipe]:
 
 
 @given(LINK_AND_PACKETS, st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_same_choice_as_numpy(made: tuple[int, list[bytes]], data: st.DataObject) -> None:
     link, packets = made
     # More than one group of 64, and flows that go on.
