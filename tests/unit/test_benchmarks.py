@@ -38,10 +38,10 @@ def _drain() -> dict[str, Any]:
     return {"name": "drain", "title": "a ring", "kind": "drain", "rows": rows, "errors": []}
 
 
-def _live(lost: int) -> dict[str, Any]:
+def _live(lost: int, reached: int = 0) -> dict[str, Any]:
     rows = []
-    for rate in (1000, 2000):
-        sent = {"sent": 1000, "sending": 1000 / rate}
+    for rate in (500_000, 600_000):
+        sent = {"sent": 1000, "sending": 1000 / (reached or rate)}
         rows += [
             _row("pypcapzc", "blocks", peers.COLUMN, 20_000, 20_000, lost=lost, **sent) | {"asked": rate},
             _row("pypcap", "iterator", peers.BYTES, 100_000, 100_000, lost=500, **sent) | {"asked": rate},
@@ -85,8 +85,13 @@ def test_limits_compare_with_pypcap_or_with_the_fastest_peer() -> None:
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_live_limit_is_that_of_the_highest_rate_and_allows_no_loss(lost: int) -> None:
     (row,) = report.promises([_live(lost)])
-    assert row["what"].endswith(", 2,000 packets/s")
+    assert row["what"].endswith(", 600,000 packets/s")
     assert (row["found"], row["lost"], row["kept"]) == (pytest.approx(0.2), lost, not lost)
+
+
+def test_a_rate_that_was_not_reached_proves_nothing() -> None:
+    assert report.promises([_live(0, reached=300_000)]) == []
+    assert "(at 300,000/s)" in report.markdown(_result() | {"scenarios": [_live(0, reached=300_000)]})
 
 
 def test_every_limit_names_what_is_measured() -> None:
@@ -103,7 +108,7 @@ def test_the_table_tells_figures_limits_and_who_was_left_out() -> None:
         "| tcpdump 1.0 | reference | counted or written out, in C | 5 (5 to 5) | 15 | 0.05 | 1 | 1.10.3 |"
         in text
     )
-    assert "| pypcap | iterator | 50 % / 0.10 | 50 % / 0.20 |" in text
+    assert "| pypcap | iterator | 50 % / 50.00 | 50 % / 60.00 |" in text
     assert "NO (1 lost)" in text
     assert "Not measured: a peer: not installed." in text
 
