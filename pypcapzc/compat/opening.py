@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import sys
 import threading
 import weakref
@@ -61,6 +62,8 @@ def closed_by(owner: Closable, inner: Closable) -> None:
 
 _closed: dict[str, Account] = {}
 _lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_closed.clear)  # they are the parent's
 
 
 def settle(capture: Capture, captured: int, unread: int) -> None:

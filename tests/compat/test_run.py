@@ -198,7 +198,7 @@ def test_wrong_usage(wrong: list[str]) -> None:
 
 
 CAPTURES = """
-import sys
+import os, sys
 import pcap, pcapy, pylibpcap
 handle = pcap.pcap(sys.argv[1], timeout_ms=50)
 reader = pcapy.open_live(sys.argv[1], 65535, 1, 50)
@@ -210,6 +210,10 @@ for number, (ts, data) in enumerate(handle, 1):
 reader.loop(30, lambda header, data: None)
 packets = (each for each in sniffer.capture() if each[0])
 next(packets)
+handle.close()
+child = os.fork()  # it captures nothing, and says nothing
+if child:
+    os.waitpid(child, 0)
 """
 
 
