@@ -12,6 +12,7 @@ import struct
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from .. import companion
@@ -44,11 +45,39 @@ class Arena(ABC):
         """Begin a batch."""
 
     @abstractmethod
-    def filled(self, status: int, free: deque[Arena]) -> Lease | None:
-        """The batch, which goes back to ``free``; None where it is empty.
+    def filled(self, status: int, shelf: Shelf) -> Lease | None:
+        """The batch, which goes back to ``shelf``; None where it is empty.
 
         ``status`` is what pcap_dispatch() returned.
         """
+
+
+class Shelf:
+    """The arenas of a source, those that are out included.
+
+    It keeps hold of these because the garbage collector may find a block in a cycle: it would finalize the
+    arena too, which frees the memory, and the block's end would still put it back here, to be used again.
+    """
+
+    def __init__(self) -> None:
+        self.free: deque[Arena] = deque()
+        self._out: set[Arena] = set()
+
+    def take(self) -> Arena | None:
+        """One that is free."""
+        with suppress(IndexError):  # several threads may give back meanwhile
+            return self.free.pop()
+        return None
+
+    def lend(self, arena: Arena) -> None:
+        """It has packets, and is out until it is put back."""
+        self._out.add(arena)
+
+    def put_back(self, arena: Arena) -> None:
+        """It may be used again."""
+        if len(self.free) < _KEPT_ARENAS:
+            self.free.append(arena)
+        self._out.discard(arena)
 
 
 class CollectedArena(Arena):
@@ -65,11 +94,11 @@ class CollectedArena(Arena):
         arena = self.user.contents
         arena.used = arena.count = arena.lost = 0
 
-    def filled(self, status: int, free: deque[Arena]) -> Lease | None:
+    def filled(self, status: int, shelf: Shelf) -> Lease | None:
         arena = self.user.contents
         if arena.lost:
             raise MemoryError(f"no memory for a batch of packets; {arena.lost} are lost")
-        return Collected(self, free) if arena.count else None
+        return Collected(self, shelf) if arena.count else None
 
     def __del__(self) -> None:
         if user := getattr(self, "user", None):
@@ -81,8 +110,8 @@ class Collected(Lease):
 
     lent = False
 
-    def __init__(self, arena: CollectedArena, free: deque[Arena]) -> None:
-        self.arena, self._free = arena, free
+    def __init__(self, arena: CollectedArena, shelf: Shelf) -> None:
+        self.arena, self._shelf = arena, shelf
         memory = arena.user.contents
         self._data, self._size, self._index = memory.data, memory.size, memory.index
         self.nbytes, self.count = memory.used, memory.count
@@ -104,8 +133,7 @@ class Collected(Lease):
         return zip(times, fast.bytes_of(self._data, self.nbytes, self._index, self.count), strict=True)
 
     def give_back(self) -> None:
-        if len(self._free) < _KEPT_ARENAS:
-            self._free.append(self.arena)
+        self._shelf.put_back(self.arena)
 
 
 def _dumper(c: Library, pcap: Any, file: int) -> tuple[Any, bool]:
@@ -151,14 +179,14 @@ class DumpedArena(Arena):
     def rewind(self) -> None:
         self.stream.rewind()
 
-    def filled(self, status: int, free: deque[Arena]) -> Lease | None:
+    def filled(self, status: int, shelf: Shelf) -> Lease | None:
         size = self.stream.flush()
         if size > self.capacity:
             self.capacity = rounded(size)
             self.stream.extend(self.capacity)
         if not size:
             return None
-        batch = Dumped(self, size, status, self._scale, free)
+        batch = Dumped(self, size, status, self._scale, shelf)
         if status < 0:  # libpcap counts nothing when it fails in mid-batch, and still delivered these
             batch.count = records.count(batch.memory())
         return batch
@@ -169,10 +197,10 @@ class Dumped(Lease):
 
     lent = False
 
-    def __init__(self, arena: DumpedArena, nbytes: int, count: int, scale: int, free: deque[Arena]) -> None:
+    def __init__(self, arena: DumpedArena, nbytes: int, count: int, scale: int, shelf: Shelf) -> None:
         self.arena, self.nbytes, self.count = arena, nbytes, count
         self.savefile_unit = self._scale = scale
-        self._free = free
+        self._shelf = shelf
         self._index: memoryview | None = None
 
     @property
@@ -199,8 +227,7 @@ class Dumped(Lease):
         return records.packets(copied, self.count, self._scale)
 
     def give_back(self) -> None:
-        if len(self._free) < _KEPT_ARENAS:
-            self._free.append(self.arena)
+        self._shelf.put_back(self.arena)
 
 
 class StockSource(Source):
@@ -214,7 +241,7 @@ class StockSource(Source):
         super().__init__(handle, linger=linger, live=live, pace=pace)
         self._at_hand = False
         self._scale = scale
-        self._free: deque[Arena] = deque()
+        self._shelf = Shelf()
         self._batch_packets = 256
         self._file_header = b""
         self.refresh()
@@ -227,8 +254,8 @@ class StockSource(Source):
         """Begin with new arenas: the link-layer type, which the header of a savefile tells, has changed."""
         with self._handle.borrow() as pcap:
             self._file_header = file_header(self._c, pcap)
-            self._free.clear()
-            self._free.append(self._new_arena(pcap))
+            self._shelf.free.clear()
+            self._shelf.free.append(self._new_arena(pcap))
 
     def _new_arena(self, pcap: Any) -> Arena:
         fast = companion.current()
@@ -241,24 +268,22 @@ class StockSource(Source):
         return self._at_hand
 
     def close(self) -> None:
-        self._free.clear()
+        self._shelf.free.clear()
 
     def _take(self, limit: int) -> Lease | None:
         """One pcap_dispatch() into an arena."""
         with self._handle.borrow() as pcap:
-            try:
-                arena = self._free.pop()
-            except IndexError:
-                arena = self._new_arena(pcap)
+            arena = self._shelf.take() or self._new_arena(pcap)
             arena.rewind()
             wanted = min(limit, self._batch_packets)
             status = self._c.pcap_dispatch(pcap, wanted, arena.handler, arena.user)
             self._at_hand = status == wanted
-            batch = arena.filled(status, self._free)
+            batch = arena.filled(status, self._shelf)
             self._note(status, pcap)
         if batch is None:
-            self._free.append(arena)
+            self._shelf.put_back(arena)
             return None
+        self._shelf.lend(arena)
         self._batch_packets = max(16, min(BATCH_PACKETS, BATCH_BYTES * batch.count // max(batch.nbytes, 1)))
         return batch
 
