@@ -11,6 +11,7 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from ctypes import (
     POINTER,
     Structure,
@@ -86,6 +87,7 @@ class _Buffer(Structure):
 _VIEW = POINTER(_Buffer)
 _PYTHON = {
     "pczc_packets": (py_object, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32)),
+    "pczc_pairs": (py_object, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32)),
     "pczc_times": (py_object, (c_void_p, c_void_p, c_uint32)),
     "pczc_float_times": (py_object, (c_void_p, c_void_p, c_uint32, c_int)),
     "pczc_records": (py_object, (c_void_p, py_object, c_void_p, c_uint32)),
@@ -148,6 +150,11 @@ class Companion:
         """The bytes of ``count`` packets whose records begin at ``index``, in a block at ``base``."""
         found: list[bytes] = self.packets(self._api, base, length, index, count)
         return found
+
+    def pairs_of(self, base: int, length: int, index: int, count: int) -> Iterator[tuple[int, bytes]]:
+        """The same with their times in nanoseconds: (ts_ns, bytes), all made before this returns."""
+        found = iter(self.pairs(self._api, base, length, index, count))
+        return zip(found, found, strict=False)
 
     def times_of(self, index: int, count: int) -> list[int]:
         """Their times in nanoseconds."""

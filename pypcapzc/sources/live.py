@@ -34,6 +34,10 @@ _INT_MAX = 2**31 - 1
 _MODES = {"auto": PCAP_ZC_MODE_AUTO, "zerocopy": PCAP_ZC_MODE_REQUIRED, "buffered": PCAP_ZC_MODE_BUFFERED}
 _IMMEDIATE_MS = 1
 """Lent blocks in immediate mode come at most so late: TPACKET_V3 has no shorter timer."""
+_LARGE_BLOCK = 1 << 20
+_LARGE_RING = 64 * _LARGE_BLOCK
+"""From so many bytes of buffer on, blocks are larger than libpcap's 256 KiB: a block of large packets has few
+of them, and costs as much in Python as one of many."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ def _opened(c: Library, extension: Extension | None, device: str, options: Optio
         _configure(c, pcap, device, options)
         if extension is not None:
             extension.pcap_zc_set_mode(pcap, _MODES[options.mode])
+            if (options.buffer_size or 0) >= _LARGE_RING:
+                extension.pcap_zc_set_block_size(pcap, _LARGE_BLOCK)
             if options.immediate and options.mode != "buffered":
                 extension.pcap_zc_set_block_timeout(pcap, _IMMEDIATE_MS)
         _activate(c, pcap, device, options)

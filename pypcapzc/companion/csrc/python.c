@@ -49,6 +49,42 @@ pczc_packets(const struct api *py, const u_char *base, uint64_t length, const st
 	return (list);
 }
 
+#define LINE	64	/* bytes */
+#define AHEAD	4	/* packets */
+
+/* A packet of more than a few lines is on its way into the cache before its turn comes: a tenth of the time. */
+static void
+fetch(const u_char *base, uint64_t length, const struct record *r)
+{
+	uint32_t i, caplen = record_caplen(r, length);
+
+	for (i = 4 * LINE; i < caplen; i += LINE)
+		__builtin_prefetch(base + r->offset + i);
+}
+
+/* The time and the bytes of each packet, in turn. */
+object *
+pczc_pairs(const struct api *py, const u_char *base, uint64_t length, const struct record *index,
+    uint32_t count)
+{
+	object *list = py->list_new(2 * (py_ssize)count);
+	uint32_t i;
+
+	for (i = 0; list != NULL && i < count; i++) {
+		const char *packet = (const char *)base + index[i].offset;
+		py_ssize at = 2 * (py_ssize)i;
+
+		if (i + AHEAD < count)
+			fetch(base, length, &index[i + AHEAD]);
+		if (!put(py, list, at, py->from_u64(index[i].ts_ns)) ||
+		    !put(py, list, at + 1, py->bytes(packet, record_caplen(&index[i], length)))) {
+			py->decref(list);
+			return (NULL);
+		}
+	}
+	return (list);
+}
+
 object *
 pczc_times(const struct api *py, const struct record *index, uint32_t count)
 {

@@ -23,6 +23,7 @@ struct api {
 };
 
 void *pczc_packets(const struct api *, const u_char *, uint64_t, const struct record *, uint32_t);
+void *pczc_pairs(const struct api *, const u_char *, uint64_t, const struct record *, uint32_t);
 void *pczc_times(const struct api *, const struct record *, uint32_t);
 void *pczc_float_times(const struct api *, const struct record *, uint32_t, int);
 void *pczc_records(const struct api *, void *, const struct record *, uint32_t);
@@ -154,13 +155,14 @@ lists(const u_char *base, uint64_t length, const struct record *index, uint32_t 
 	long wanted;
 	int kind;
 
-	for (kind = 0; kind < 5; kind++) {
-		wanted = failures_in = rand() % 2 ? rand() % (long)(count + 3) : 0;
+	for (kind = 0; kind < 6; kind++) {
+		wanted = failures_in = rand() % 2 ? rand() % (long)(2 * count + 3) : 0;
 		switch (kind) {
 		case 0: made = pczc_packets(&api, base, length, index, count); break;
 		case 1: made = pczc_times(&api, index, count); break;
 		case 2: made = pczc_float_times(&api, index, count, 0); break;
 		case 3: made = pczc_float_times(&api, index, count, 1); break;
+		case 4: made = pczc_pairs(&api, base, length, index, count); break;
 		default: made = pczc_records(&api, NULL, index, count); break;
 		}
 		if (made == NULL && failures_in > 0)
