@@ -175,8 +175,8 @@ class Companion:
         return found
 
 
-def address(view: memoryview) -> int:
-    """Where the memory of a contiguous view begins; it stays there as long as the view lives."""
+def address(view: Any) -> int:
+    """Where the memory of a contiguous view or array begins; it stays there as long as that lives."""
     buffer = _Buffer()
     ctypes.pythonapi.PyObject_GetBuffer(py_object(view), ctypes.byref(buffer), 0)
     try:
