@@ -409,6 +409,15 @@ class Block:
         size = RECORD.size
         return [kind(index[at * size : (at + 1) * size]) for at in range(first, first + count)]
 
+    def field(self, offset: int | npt.ArrayLike, dtype: npt.DTypeLike) -> tuple[Any, npt.NDArray[np.bool_]]:
+        """``decode.field()`` of this block: the ``dtype`` at ``offset`` of each packet, and who has it.
+
+        Raises BlockReleasedError after release, ImportError where numpy is not installed.
+        """
+        from .decode import field  # numpy is imported no earlier than needed
+
+        return field(self, offset, dtype)
+
     def _range(self, start: int, stop: int | None) -> tuple[int, int]:
         """First packet and number of packets of a slice."""
         first, last, _ = slice(start, stop).indices(len(self))

@@ -287,3 +287,12 @@ def test_without_numpy_it_says_what_to_install(module: str) -> None:
     code = f"import sys; sys.modules['numpy'] = None; import pypcapzc.{module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ImportError: this needs numpy: pip install 'pypcapzc[numpy]'" in done.stderr
+
+
+def test_a_field_by_the_blocks_own_method() -> None:
+    block = block_of([SYN_ACK, SYN_ACK[:10]])
+    values, there = block.field(12, ">u2")
+    assert (values.tolist(), there.tolist()) == ([int.from_bytes(SYN_ACK[12:14], "big"), 0], [True, False])
+    block.release()
+    with pytest.raises(BlockReleasedError):
+        block.field(12, ">u2")

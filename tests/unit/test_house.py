@@ -32,8 +32,8 @@ ROWS = (
     "scapy compat kit cli",
 )
 ORDER = [room for row in ROWS for room in row.split()]
-# They know each other: the dumper writes what sources.records describes.
-PEERS = {frozenset(("sources", "dumper"))}
+# They know each other: the dumper writes what sources.records describes, Block.field() is decode's.
+PEERS = {frozenset(("sources", "dumper")), frozenset(("block", "decode"))}
 ABOVE_ALL = {"__init__", "__main__"}  # the doors: they lead to every room
 
 
