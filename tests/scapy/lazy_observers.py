@@ -57,11 +57,15 @@ def anatomy(value: Any, seen: dict[int, int] | None = None) -> Any:
         return [anatomy(part, seen) for part in value]
     if isinstance(value, type):
         return value.__qualname__
+    return type(value).__name__, _text(repr, value)
+
+
+def _text(form: Callable[[Any], str], value: Any) -> str:
+    """Without addresses; what it fails with, for parts of packets that were changed and for odd errors."""
     try:
-        text = repr(value)
-    except Exception as error:  # fields of an iterator over packets, for one
-        text = repr(error)
-    return type(value).__name__, re.sub(r" at 0x\w+", "", text)
+        return re.sub(r" at 0x\w+", "", form(value))
+    except Exception as error:
+        return type(error).__name__
 
 
 def observe(observer: Observer, packet: Packet, twin: Packet) -> Any:
@@ -69,7 +73,7 @@ def observe(observer: Observer, packet: Packet, twin: Packet) -> Any:
     try:
         seen = anatomy(observer(packet, twin))
     except Exception as error:
-        seen = type(error).__name__, re.sub(r" at 0x\w+", "", str(error))
+        seen = type(error).__name__, _text(str, error)
     return seen, None if observer in AS_IT_IS else anatomy(packet)
 
 
