@@ -10,7 +10,7 @@ import click
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kit(arguments: tuple[str, ...]) -> int:
-    """What the build kit is made of: pins, tools, sysroots; and remove what it has left."""
+    """Pins, tools and leftovers of the build kit."""
     from ..kit.__main__ import main
 
     return main(arguments, "pypcapzc kit")

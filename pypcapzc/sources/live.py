@@ -117,7 +117,8 @@ def _opened(c: Library, extension: Extension | None, device: str, options: Optio
         _configure(c, pcap, device, options)
         if extension is not None:
             extension.pcap_zc_set_mode(pcap, _MODES[options.mode])
-            if (options.buffer_size or 0) >= _LARGE_RING:
+            # On BPF it would be the size of each of the two buffers, of which buffer_size says enough.
+            if (options.buffer_size or 0) >= _LARGE_RING and not platforms.current().yields_partial_buffers:
                 extension.pcap_zc_set_block_size(pcap, _LARGE_BLOCK)
             if options.immediate and options.mode != "buffered":
                 extension.pcap_zc_set_block_timeout(pcap, _IMMEDIATE_MS)

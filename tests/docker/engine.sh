@@ -47,7 +47,7 @@ start() {
 	tries=0
 	until docker version >/dev/null 2>&1; do
 		tries=$((tries + 1))
-		[ "$tries" -lt 100 ] || {
+		[ "$tries" -lt 500 ] || {
 			tail -n 20 "$folder/dockerd.log" >&2
 			exit 1
 		}

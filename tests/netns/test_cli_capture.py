@@ -76,7 +76,8 @@ def _check_account(found: dict[str, Any]) -> None:
 
 def test_all_that_was_sent_in_time_is_captured_and_written(net: Lab, tmp_path: Path) -> None:
     target = tmp_path / "all.pcap"
-    process = _start(net, "--duration", 1, "--buffer-size", "32M", "-w", target, "--json")
+    duration = 3 if simulated.ACTIVE else 1  # a simulated kernel has the packets of a device a little later
+    process = _start(net, "--duration", duration, "--buffer-size", "32M", "-w", target, "--json")
     sent = _send(net, 30_000 if not simulated.ACTIVE else 2000, (60, 1500))  # BPF's buffers have a limit
     done = cli.finish(process)
     assert (done.code, done.err) == (0, "")
@@ -84,7 +85,7 @@ def test_all_that_was_sent_in_time_is_captured_and_written(net: Lab, tmp_path: P
     _check_account(found)
     assert found["captured"] == found["received"] == len(sent)
     assert found["bytes"] == sum(map(len, sent))
-    assert 1 <= found["seconds"] < 5
+    assert duration <= found["seconds"] < duration + 4
     assert found["device"] == net.capture_device
     assert found["mode"] == ("zerocopy" if found["lent"] else "buffered")
     bpf = "bpf_zbuf" if simulated.SHARING else "none"

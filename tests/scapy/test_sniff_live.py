@@ -30,7 +30,7 @@ from lab.netns import Lab
 from lab.traffic import Sender, send_frames, send_loopback
 from pypcapzc.scapy import ZeroCopyListenSocket, ZeroCopySocket
 from pypcapzc.scapy.lazy import is_asleep
-from support import cli, simulated
+from support import captures, cli, simulated
 
 pytestmark = pytest.mark.netns
 
@@ -442,14 +442,17 @@ def test_no_such_device(enabled: Lab) -> None:
 
 
 def test_an_interface_that_vanishes(enabled: Lab, sender: Sender, caplog: pytest.LogCaptureFixture) -> None:
+    socket = ZeroCopyListenSocket(iface="zc0")
+
     def started() -> None:
         sender.send(50)
+        captures.until_received(socket, 50)
         (simulated.control().remove_interface if simulated.ACTIVE else lambda _: enabled.remove_devices())(
             "zc0"
         )
 
     with caplog.at_level(logging.WARNING, "scapy"):
-        packets = sniff(iface="zc0", started_callback=started, timeout=PATIENCE)
+        packets = sniff(opened_socket=socket, started_callback=started, timeout=PATIENCE)
     assert numbers(packets) == list(range(50))
     assert "failed with 'zc0: The interface disappeared'. It was closed." in caplog.text
 

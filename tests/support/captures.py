@@ -5,11 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import pypcapzc
 from lab import frames
 from lab.netns import Lab
+
+
+class Counting(Protocol):
+    """A capture, or what captures for scapy."""
+
+    def stats(self) -> pypcapzc.Stats: ...
 
 
 def opened(net: Lab, **options: Any) -> pypcapzc.Capture:
@@ -49,7 +55,7 @@ def later(seconds: float, action: Callable[[], object]) -> list[float]:
     return began
 
 
-def until_received(capture: pypcapzc.Capture, count: int) -> None:
+def until_received(capture: Counting, count: int) -> None:
     """Wait until the kernel has so many packets; a simulated one has those of a device a little later."""
     deadline = time.monotonic() + 10
     while capture.stats().received < count and time.monotonic() < deadline:

@@ -62,10 +62,10 @@ def started(where: Path) -> Iterator[Any]:
     script = Path(__file__).parent.parent / "docker" / "engine.sh"
     shutil.copyfile(folder() / "base.tar", where / "base.tar")
     try:
-        subprocess.run(["sh", str(script), "start", str(where)], check=True, timeout=90)
+        subprocess.run(["sh", str(script), "start", str(where)], check=True, timeout=180)
         yield client(where)
     finally:
-        subprocess.run(["sh", str(script), "stop", str(where)], check=True, timeout=90)
+        subprocess.run(["sh", str(script), "stop", str(where)], check=True, timeout=180)
 
 
 class Proxy:
