@@ -189,6 +189,7 @@ def test_a_full_disk(net: Lab, disk: Path, option: list[str]) -> None:
 
 def test_a_full_disk_of_parquet(net: Lab, disk: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
+    subprocess.run(["mount", "-o", "remount,size=2M", disk], check=True)
     process = _start(net, "--to", f"parquet:{disk}/x.parquet", "-C", "200K", "--json")
     with _Stream(net, 20_000, (1000, 1500)):
         done = cli.finish(process, 60)
