@@ -27,7 +27,8 @@ from ..block import RECORD, Block
 
 OTHER, FLOW_HEAD, SET_MATCH = range(3)
 DNS, PAYLOAD, NOISE, ADDRESS, HEAD, SYN = range(6)
-_CLASSES = (3, 6)
+GENERIC_CLASSES = 3
+_CLASSES = (GENERIC_CLASSES, 6)
 _BASE = (0, 100)
 _DPI_PORTS = (80, 8080, 3128, 8000, 8118, 1080)
 _TLS_PORTS = (443,)
@@ -196,10 +197,10 @@ def _parts(data: memoryview, index: memoryview, start: int) -> tuple[int, int, i
 class Tally:
     """What was admitted and dropped, and how many of each class."""
 
-    def __init__(self, rules: Rules, admit_mask: int) -> None:
-        self._admits = bytes(admit_mask >> kind & 1 for kind in range(rules.classes)).ljust(256, b"\0")
+    def __init__(self, classes: int, admit_mask: int) -> None:
+        self._admits = bytes(admit_mask >> kind & 1 for kind in range(classes)).ljust(256, b"\0")
         self.mask = admit_mask & 0xFFFFFFFF
-        self._of_each = [0] * rules.classes
+        self._of_each = [0] * classes
 
     def chosen(self, classes: bytes) -> list[int]:
         """The positions of those that are admitted."""

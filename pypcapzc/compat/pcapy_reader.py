@@ -20,7 +20,7 @@ from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
 from .cursor import Cursor
 from .opening import open_live
-from .pcapy_classes import Rules, Tally, Writer, batch
+from .pcapy_classes import GENERIC_CLASSES, Rules, Tally, Writer, batch
 
 _SECOND_US = 1_000_000
 _INT_MAX = 2**31 - 1
@@ -93,7 +93,7 @@ class Reader:
         self._closed = False
         self._blocking = True
         self._file: Any = None
-        self._tally = Tally(Rules(), 0)
+        self._tally = Tally(GENERIC_CLASSES, 0)
 
     # --- before activation -----------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class Reader:
         """
         cursor, limit = self._opened(), operator.index(cnt)
         rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        self._tally = tally = Tally(rules, operator.index(admit_mask))
+        self._tally = tally = Tally(rules.classes, operator.index(admit_mask))
         for block, start, stop in self._ranges(cursor, limit):
             classes = rules.classify(block, start, stop)
             chosen = tally.chosen(classes)
@@ -271,7 +271,7 @@ class Reader:
         """
         cursor, limit = self._opened(), operator.index(cnt)
         rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        tally = Tally(rules, operator.index(admit_mask))
+        tally = Tally(rules.classes, operator.index(admit_mask))
         with memoryview(writable_buf).cast("B") as buffer:
             if buffer.readonly:
                 raise TypeError("loop_to_buffer() needs a writable buffer")
