@@ -23,6 +23,8 @@ from .opening import open_live
 from .pcapy_classes import GENERIC_CLASSES, Rules, Tally, Writer, batch
 
 _SECOND_US = 1_000_000
+_FEW = 50
+"""Below one in so many, taking packets one at a time is cheaper than taking all."""
 _INT_MAX = 2**31 - 1
 _SOL_PACKET, _PACKET_FANOUT = 263, 18  # linux/socket.h, linux/if_packet.h
 
@@ -78,6 +80,15 @@ class Pkthdr(bytes):
 def _headers(block: Block, start: int) -> list[Pkthdr]:
     """A Pkthdr for each packet from ``start`` on."""
     return block.records(Pkthdr, start)
+
+
+def _chosen(block: Block, start: int, stop: int, chosen: list[int]) -> list[tuple[Pkthdr, bytes]]:
+    """Those at ``chosen`` of the packets from ``start`` to ``stop``."""
+    if len(chosen) * _FEW < stop - start:
+        places = [start + at for at in chosen]
+        return [(block.records(Pkthdr, at, at + 1)[0], bytes(block[at])) for at in places]
+    headers, packets = block.records(Pkthdr, start, stop), block.packets(start, stop)
+    return [(headers[at], packets[at]) for at in chosen]
 
 
 class Reader:
@@ -237,12 +248,11 @@ class Reader:
         for block, start, stop in self._ranges(cursor, limit):
             classes = rules.classify(block, start, stop)
             chosen = tally.chosen(classes)
-            headers = _headers(block, start) if chosen else []
-            packets = block.packets(start, stop) if chosen else []
+            pairs = _chosen(block, start, stop, chosen)
             done = stop - start
             try:
-                for at in chosen:
-                    cb(headers[at], packets[at], rules.base + classes[at])
+                for at, (header, packet) in zip(chosen, pairs, strict=True):
+                    cb(header, packet, rules.base + classes[at])
             except BaseException:
                 done = at + 1
                 cursor.give_back(stop - start - done)

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import peers
 from lab import savefiles
+from pypcapzc.compat import pcapy
 
 ACTIONS = Path(__file__).parent / "pcapy_actions.py"
 OURS = """
@@ -92,6 +93,20 @@ def test_the_same_as_pcapy_ng(action: str, both: tuple[dict[str, Any], dict[str,
     wanted, found = both
     assert list(found) == list(wanted)
     assert _without_text(found[action]) == _without_text(wanted[action])
+
+
+def test_a_few_of_many(tmp_path: Path) -> None:
+    """The heads of one flow: most packets of a block are not made into objects."""
+    savefiles.generate(tmp_path / "saved", 3000, 64)
+    first: list[Any] = []
+    pcapy.open_offline(str(tmp_path / "saved")).loop(3, lambda hdr, data: first.append((hdr.getts(), data)))
+    heads: list[Any] = []
+    reader = pcapy.open_offline(str(tmp_path / "saved"))
+    counted = reader.loop_filtered(
+        -1, lambda hdr, data, kind: heads.append((hdr.getts(), data)), admit_mask=2, flow_cutoff=3
+    )
+    assert heads == first
+    assert counted == reader.filtered_stats() == (3, 2997, 2997, 3, 0)
 
 
 def _without_text(value: Any) -> Any:
