@@ -34,6 +34,8 @@ class Way:
     kinds: tuple[str, ...] = ("drain", "live", "savefile")
     part: int = 1
     """It gets one packet in so many of a drained ring or a savefile, being slow."""
+    laps: int = 1
+    """How often a ring is filled and drained: it gets so many times the packets."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Contestant:
     """Its own timeout, where that cannot be set."""
     marked: bool = True
     """Whether it ends with the marker frame; else it ends when it is told to."""
+    runner: tuple[str, ...] = ()
+    """What stands between Python and ``-m MODULE``: how pypcapzc takes a peer's place."""
 
     @property
     def distribution(self) -> str:
@@ -165,7 +169,7 @@ def interpreter(contestant: Contestant, folder: Path, *, install: bool) -> str:
 def variables(contestant: Contestant) -> dict[str, str]:
     """Environment variables with which its consumer runs."""
     found = {"PYTHONPATH": str(ROOT)}
-    if contestant.name in OWN and (more := os.environ.get("PYTHONPATH")):
+    if (contestant.name in OWN or contestant.runner) and (more := os.environ.get("PYTHONPATH")):
         found["PYTHONPATH"] += os.pathsep + more
     if contestant.stock:
         found["PYPCAPZC_LIBPCAP"] = ctypes.util.find_library("pcap") or "libpcap.so"

@@ -132,7 +132,8 @@ def _libpcap(row: Row) -> str:
     return version + (", patched" if rest.endswith(", patched") else "")
 
 
-def _lines(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)] + [""]
 
 
@@ -145,7 +146,7 @@ def _table(scenario: dict[str, Any]) -> list[str]:
         copies = "" if row["copies"] is None or scenario["kind"] == "savefile" else str(row["copies"])
         who = f"{row['name']} {row['version']}", row["way"], row["work"], spread, f"{row['wall_ns']:.0f}"
         rows.append([*who, f"{row['ratio']:.2f}" if row["ratio"] else "", copies, _libpcap(row)])
-    return [f"### {scenario['title']}", "", *_lines(head, rows)]
+    return [f"### {scenario['title']}", "", *table(head, rows)]
 
 
 def _point(row: Row) -> str:
@@ -168,7 +169,7 @@ def _curves(scenario: dict[str, Any]) -> list[str]:
         rows.append(cells)
     head = ["library", "way", *(f"{rate:,}/s" for rate in rates)]
     text = "Packets lost / processors kept busy by the consumer, at so many packets a second:"
-    return [f"### {scenario['title']}", "", text, "", *_lines(head, rows)]
+    return [f"### {scenario['title']}", "", text, "", *table(head, rows)]
 
 
 def _kept(rows: list[Row]) -> list[str]:
@@ -182,7 +183,7 @@ def _kept(rows: list[Row]) -> list[str]:
         ]
         for row in rows
     ]
-    return ["### Limits", "", *_lines(["scenario", "processor time", "ratio", "at most", "kept"], cells)]
+    return ["### Limits", "", *table(["scenario", "processor time", "ratio", "at most", "kept"], cells)]
 
 
 def markdown(report: dict[str, Any]) -> str:

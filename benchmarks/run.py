@@ -116,7 +116,7 @@ def _of(scenario: Scenario, runs: list[Run], rates: list[int]) -> list[Run]:
     return [Run(run.contestant, run.way, run.python, rate) for rate in rates for run in able]
 
 
-def _measure(scenario: Scenario, settings: Settings, runs: list[Run], rounds: int) -> dict[str, Any]:
+def measure(scenario: Scenario, settings: Settings, runs: list[Run], rounds: int) -> dict[str, Any]:
     """All runs of a scenario, interleaved: each round begins with another contestant."""
     results: dict[Run, list[dict[str, Any]]] = {run: [] for run in runs}
     errors: list[str] = []
@@ -169,7 +169,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in names}
     with tempfile.TemporaryDirectory(prefix="pypcapzc-bench-", dir=options.scratch) as scratch:
         settings = Settings(**given, scratch=Path(scratch))
-        scenarios = [_measure(s, settings, _of(s, runs, options.rates), options.rounds) for s in chosen]
+        scenarios = [measure(s, settings, _of(s, runs, options.rates), options.rounds) for s in chosen]
     return {
         "environment": environment,
         "settings": {**given, "rounds": options.rounds, "rates": options.rates},

@@ -104,6 +104,7 @@ class Stage:
             buffer_size=settings.live_buffer_size if live else settings.buffer_size,
             snaplen=settings.snaplen,
             timeout_ms=settings.timeout_ms,
+            laps=run.way.laps if self.scenario.kind == "drain" else 1,
         )
 
     def run(self, run: Run) -> dict[str, Any]:
@@ -150,10 +151,24 @@ class DeviceStage(Stage):
     def run(self, run: Run) -> dict[str, Any]:
         task = self._task(run, self._net.capture_device)
         with self._net.inside(), _consumer(run, task) as process:
-            _answer(process, self._settings.deadline)
-            return self._drain(run, process) if run.rate is None else self._live(run, process, run.rate)
+            if run.rate is not None:
+                return self._live(run, process, run.rate)
+            return self._drain(run, process, task.laps)
 
-    def _drain(self, run: Run, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    def _drain(self, run: Run, process: subprocess.Popen[bytes], laps: int) -> dict[str, Any]:
+        packets = size = 0
+        memory = []
+        for _ in range(laps):
+            memory.append(_answer(process, self._settings.deadline).get("memory"))
+            sent = self._fill(run)
+            packets, size = packets + sent.packets, size + sent.bytes
+            _tell(process)
+        result = _answer(process, self._settings.deadline)
+        _check(result, packets, size)
+        return result | ({"memory": memory} if laps > 1 else {})
+
+    def _fill(self, run: Run) -> Sent:
+        """Packets, and the marker, into the ring."""
         before = self._net.counters(self._net.capture_device).rx_packets
         sent = self._sender.send(self._count(run))
         self._end.send(1)
@@ -162,12 +177,10 @@ class DeviceStage(Stage):
             raise RunError(f"{arrived} packets arrived at the device instead of {sent.packets}")
         retire_ms = run.contestant.retire_ms or self._settings.timeout_ms
         time.sleep(2 * retire_ms / 1000 + 0.1)  # the kernel retires the last block
-        _tell(process)
-        result = _answer(process, self._settings.deadline)
-        _check(result, sent.packets, sent.bytes)
-        return result
+        return sent
 
     def _live(self, run: Run, process: subprocess.Popen[bytes], rate: int) -> dict[str, Any]:
+        _answer(process, self._settings.deadline)
         _tell(process)
         sent = self._sender.pace(rate, self._settings.seconds)
         _wait_until_idle(process.pid, self._settings.deadline)
@@ -232,7 +245,7 @@ def fastest(count: int) -> float:
 
 @contextmanager
 def _consumer(run: Run, task: Task) -> Iterator[subprocess.Popen[bytes]]:
-    command = [run.python, "-m", run.contestant.module, json.dumps(asdict(task))]
+    command = [run.python, *run.contestant.runner, "-m", run.contestant.module, json.dumps(asdict(task))]
     with subprocess.Popen(
         command,
         bufsize=0,

@@ -2,8 +2,8 @@
 
 A consumer gets its task as JSON in its only argument.  For a live capture it says
 ``{"ready": true}`` once the ring is open, and waits for a line on standard input.  Then it reads
-packets up to the marker, a frame of MARKER bytes, or to the end of a savefile, and prints one
-JSON object with what it counted and how long it took.
+packets up to the marker, a frame of MARKER bytes, or to the end of a savefile.  It does so as
+often as the task says, and then prints one JSON object with what it counted and how long it took.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_in_pip
+from itertools import cycle
+from types import ModuleType
 from typing import Any
 
 MARKER = 50
@@ -29,6 +33,7 @@ class Task:
     """What to do in this process."""
 
     way: str
+    """Or several, with commas between them: the next one in each lap."""
     kind: str
     """``drain``, ``live`` or ``savefile``."""
     source: str
@@ -38,6 +43,8 @@ class Task:
     buffer_size: int
     snaplen: int
     timeout_ms: int
+    laps: int = 1
+    """How often the ring is filled and drained, or the savefile read."""
 
     @property
     def live(self) -> bool:
@@ -45,8 +52,10 @@ class Task:
         return self.kind != "savefile"
 
 
-Way = Callable[[Any, Task], tuple[int, int]]
-"""Takes a handle; reads all packets up to the marker or the end, and returns (packets, bytes)."""
+Way = Callable[[Any, Task], tuple[int, int | None]]
+"""Takes a handle; reads all packets up to the marker or the end, and returns (packets, bytes).
+
+Bytes are None where the way does not see them."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +86,41 @@ def _libpcap() -> tuple[str, str]:
     return os.path.basename(found[1]), version + (", patched" if hasattr(library, "pcap_zc_abi") else "")
 
 
+def version_of(module: ModuleType, *distributions: str) -> str:
+    """The version of what ``module`` belongs to: the first of these that pip knows, or what stands in."""
+    home, _, rest = module.__name__.partition(".")
+    if rest and home not in distributions:
+        return f"{home} {sys.modules[home].__version__}"
+    for name in distributions:
+        try:
+            return version_in_pip(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def own_memory() -> int:
+    """Bytes of memory of this process's own (proc(5), RssAnon): without the ring, which is the kernel's."""
+    with open("/proc/self/status") as lines:
+        for line in lines:
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) << 10
+    raise SystemExit("this kernel does not tell RssAnon (Linux 4.5 and later do)")
+
+
 def say(**what: object) -> None:
     """Tells the harness."""
     print(json.dumps(what), flush=True)
 
 
-def _wait_until_full(consumer: Consumer, handle: Any, task: Task) -> str | None:
+def _wait_until_full(consumer: Consumer, handle: Any, task: Task, lap: int) -> str | None:
     """Waits for the harness; what is wrong with the ring, or None if it holds all packets."""
-    say(ready=True)
+    say(ready=True, memory=own_memory() if task.laps > 1 else None)
     if not sys.stdin.readline():
         return "the harness has gone"
     if task.kind == "drain":
         received, dropped = consumer.counters(handle)
-        if dropped or received < task.count:
+        if dropped or received < (lap + 1) * task.count:
             return f"the ring did not take all {task.count} packets: received {received}, dropped {dropped}"
     return None
 
@@ -97,21 +128,28 @@ def _wait_until_full(consumer: Consumer, handle: Any, task: Task) -> str | None:
 def run(consumer: Consumer) -> int:
     """Does the task in sys.argv; the process's exit code."""
     task = Task(**json.loads(sys.argv[1]))
-    way = consumer.ways[task.way]
+    ways = cycle([consumer.ways[name] for name in task.way.split(",")])
     handle = consumer.open_live(task) if task.live else consumer.open_offline(task)
-    if task.live and (error := _wait_until_full(consumer, handle, task)):
-        say(error=error)
-        return 1
-    gc.collect()
-    cpu, began = time.process_time(), time.perf_counter()
-    packets, total = way(handle, task)
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    packets = total = 0
+    seconds = processor = 0.0
+    seen = True
+    for lap, way in zip(range(task.laps), ways, strict=False):
+        if task.live and (error := _wait_until_full(consumer, handle, task, lap)):
+            say(error=error)
+            return 1
+        if lap and not task.live:
+            handle = consumer.open_offline(task)
+        gc.collect()
+        cpu, began = time.process_time(), time.perf_counter()
+        n, size = way(handle, task)
+        seconds, processor = seconds + time.perf_counter() - began, processor + time.process_time() - cpu
+        packets, total, seen = packets + n, total + (size or 0), seen and size is not None
     file, version = _libpcap()
     say(
         packets=packets,
-        bytes=total,
+        bytes=total if seen else None,
         seconds=seconds,
-        cpu=cpu,
+        cpu=processor,
         counters=consumer.counters(handle) if task.live else None,
         copies=consumer.copies(handle, task) if consumer.copies and task.live else None,
         version=consumer.version(),
@@ -131,6 +169,38 @@ def iterate(packets: Iterable[tuple[Any, Any]], _task: Task | None = None) -> tu
             break
         n += 1
         total += size
+    return n, total
+
+
+def by_loop(handle: Any, task: Task) -> tuple[int, int]:
+    """loop() with a callback that gets bytes as its second argument; it ends by its count."""
+    n = total = 0
+
+    def on_packet(_header: Any, data: bytes) -> None:
+        nonlocal n, total
+        n += 1
+        total += len(data)
+
+    handle.loop(task.count + task.live, on_packet)  # the marker is one more
+    return n - task.live, total - task.live * MARKER
+
+
+def by_dispatch(handle: Any, task: Task) -> tuple[int, int]:
+    """dispatch() with such a callback."""
+    n = total = 0
+    ended = False
+
+    def on_packet(_header: Any, data: bytes) -> None:
+        nonlocal n, total, ended
+        size = len(data)
+        if size == MARKER:
+            ended = True
+        else:
+            n += 1
+            total += size
+
+    while not ended and (handle.dispatch(-1, on_packet) or task.live):
+        pass
     return n, total
 
 

@@ -1,13 +1,13 @@
-"""pcapy-ng: next(), a callback by dispatch(), and next_batch().
+"""pcapy-ng: next(), callbacks, next_batch(), and those that classify packets and admit some.
 
-Its first two give a header object with each packet; that its times are never asked for is in its favour.
+All but next_batch() and loop_to_buffer() give a header object with each packet; that its times are never
+asked for is in its favour.
 """
 
 from __future__ import annotations
 
 import struct
 import sys
-from importlib.metadata import version
 from typing import Any
 
 import pcapy
@@ -15,6 +15,12 @@ import pcapy
 from benchmarks.consumers import common
 
 _BATCH = 4096
+_ADDRESSES = b"".join(bytes([10, 1, n >> 8, n & 255]) for n in range(1000))
+"""None of them is in a packet of lab.frames, which are all of one flow."""
+_PORTS = (40002,)
+"""One of that flow's."""
+_AT_A_TIME = 32768
+"""Packets in a buffer, each of 64 bytes with five before it."""
 
 
 def _open_live(task: common.Task) -> Any:
@@ -52,24 +58,6 @@ def _next(handle: Any, task: common.Task) -> tuple[int, int]:
     return n, total
 
 
-def _dispatch(handle: Any, task: common.Task) -> tuple[int, int]:
-    n = total = 0
-    ended = False
-
-    def on_packet(_header: Any, data: bytes) -> None:
-        nonlocal n, total, ended
-        size = len(data)
-        if size == common.MARKER:
-            ended = True
-        else:
-            n += 1
-            total += size
-
-    while not ended and (handle.dispatch(-1, on_packet) or task.live):
-        pass
-    return n, total
-
-
 def _next_batch(handle: Any, task: common.Task) -> tuple[int, int]:
     n = total = 0
     while True:
@@ -85,12 +73,60 @@ def _next_batch(handle: Any, task: common.Task) -> tuple[int, int]:
             total += size
 
 
+def _filtered(one_in: int, **rules: Any) -> common.Way:
+    """loop_filtered() that admits one packet in so many (0: none), and checks that."""
+
+    def way(handle: Any, task: common.Task) -> tuple[int, None]:
+        called = total = 0
+
+        def on_packet(_header: Any, data: bytes, _kind: int) -> None:
+            nonlocal called, total
+            called += 1
+            total += len(data)
+
+        count = task.count + task.live  # the marker is one more
+        expected = max(1, count // one_in) if one_in else 0
+        if one_in > 1:
+            rules["flow_cutoff"] = expected
+        admitted, dropped, *_ = handle.loop_filtered(count, on_packet, addr_set=_ADDRESSES, **rules)
+        if (called, admitted) != (expected, expected):
+            raise SystemExit(f"{admitted} packets admitted and {called} given, but {expected} expected")
+        return admitted + dropped - task.live, None
+
+    return way
+
+
+def _to_buffer(handle: Any, task: common.Task) -> tuple[int, None]:
+    """loop_to_buffer(), some packets at a time, all of them admitted."""
+    n, left = 0, task.count + task.live
+    buffer = bytearray(_AT_A_TIME * (64 + 5))
+    while left:
+        limit = min(left, _AT_A_TIME)
+        admitted, dropped, overflow, *_ = handle.loop_to_buffer(limit, buffer, 7, _ADDRESSES)
+        if dropped or overflow or not admitted:
+            raise SystemExit(f"{admitted} of {limit} packets admitted, {overflow} did not find room")
+        n, left = n + admitted, left - admitted
+    return n - task.live, None
+
+
 CONSUMER = common.Consumer(
-    version=lambda: version("pcapy-ng"),
+    version=lambda: common.version_of(pcapy, "pcapy-ng"),
     open_live=_open_live,
     open_offline=_open_offline,
     counters=_counters,
-    ways={"next": _next, "dispatch": _dispatch, "next_batch": _next_batch},
+    ways={
+        "next": _next,
+        "loop": common.by_loop,
+        "dispatch": common.by_dispatch,
+        "next_batch": _next_batch,
+        "filtered-none": _filtered(0, admit_mask=4),  # addresses of the set
+        "filtered-few": _filtered(100, admit_mask=2),  # first packets of flows
+        "filtered-all": _filtered(1, admit_mask=7),
+        "security-none": _filtered(0, admit_mask=59, profile=1),  # all but noise
+        "security-few": _filtered(100, admit_mask=59, profile=1, tls_ports=_PORTS),
+        "security-all": _filtered(1, admit_mask=63, profile=1),
+        "to-buffer": _to_buffer,
+    },
 )
 
 if __name__ == "__main__":

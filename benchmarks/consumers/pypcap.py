@@ -1,8 +1,7 @@
-"""pypcap, and pcap-ct, which has its interface: (float, bytes) pairs, from the iterator or as lists."""
+"""pypcap, and pcap-ct, which has its interface: (float, bytes) pairs, singly, by callbacks, or as lists."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from typing import Any
 
@@ -30,22 +29,31 @@ def _counters(handle: Any) -> tuple[int, int]:
     return received, dropped
 
 
-def _version() -> str:
-    for name in ("pypcap", "pcap-ct"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "unknown"
+def _next(handle: Any, _task: common.Task) -> tuple[int, int]:
+    n = total = 0
+    try:
+        while True:
+            _, data = next(handle)
+            size = len(data)
+            if size == common.MARKER:
+                break
+            n += 1
+            total += size
+    except StopIteration:
+        pass
+    return n, total
 
 
 CONSUMER = common.Consumer(
-    version=_version,
+    version=lambda: common.version_of(pcap, "pypcap", "pcap-ct"),
     open_live=_open_live,
     open_offline=_open_offline,
     counters=_counters,
     ways={
         "iterator": common.iterate,
+        "loop": common.by_loop,
+        "dispatch": common.by_dispatch,
+        "next": _next,
         "readpkts": lambda handle, task: common.in_lists(handle.readpkts, task.live),
     },
 )

@@ -6,10 +6,11 @@ Its Sniff has no way to set the size of the buffer: it captures with libpcap's d
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Any
 
-from pylibpcap.base import LibPcap, Sniff
+import pylibpcap
+from pylibpcap.base import Sniff
+from pylibpcap.open import OpenPcap
 
 from benchmarks.consumers import common
 
@@ -19,7 +20,7 @@ def _open_live(task: common.Task) -> Any:
 
 
 def _open_offline(task: common.Task) -> Any:
-    return LibPcap(task.source)
+    return OpenPcap(task.source)
 
 
 def _counters(handle: Any) -> tuple[int, int]:
@@ -40,7 +41,7 @@ def _iterate(handle: Any, task: common.Task) -> tuple[int, int]:
 
 
 CONSUMER = common.Consumer(
-    version=lambda: version("python-libpcap"),
+    version=lambda: common.version_of(pylibpcap, "python-libpcap"),
     open_live=_open_live,
     open_offline=_open_offline,
     counters=_counters,
