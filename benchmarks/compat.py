@@ -44,9 +44,6 @@ def _calls(most: float, kinds: tuple[str, ...], *names: str, work: str = BYTES, 
     return [Call(Way(name, work, kinds=kinds, **more), most) for name in names]
 
 
-_PART = 30
-"""libpcap's own ring of 2 MiB, which python-libpcap keeps to, holds some 13,000 of the smallest packets."""
-
 CALLS: dict[str, list[Call]] = {
     "pypcap": [
         *_calls(ITERATION, _ALL, "iterator"),
@@ -67,7 +64,8 @@ CALLS: dict[str, list[Call]] = {
         *_calls(CLASSIFICATION, _DRAINED, "to-buffer", work=IN_C),
     ],
     "python-libpcap": [
-        *_calls(ITERATION, _DRAINED, "iterator", part=_PART, laps=_PART),
+        # It keeps to libpcap's own ring of 2 MiB, which holds some 10,000 of the smallest packets.
+        *_calls(ITERATION, _DRAINED, "iterator", part=60, laps=30),
         *_calls(ITERATION, ("live", "savefile"), "iterator"),
     ],
 }

@@ -282,7 +282,8 @@ def _answer(process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]
     line = process.stdout.readline()
     if not line:
         assert process.stderr is not None
-        raise RunError(f"the consumer failed: {process.stderr.read().decode(errors='replace').strip()}")
+        why = process.stderr.read().decode(errors="replace").strip()
+        raise RunError(f"the consumer failed with {process.wait(deadline)}: {why}")
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise RunError(str(answer["error"]))
