@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scapy.config import conf
 from scapy.error import Scapy_Exception
 from scapy.layers.http import HTTPRequest
 from scapy.layers.inet import IP, TCP, UDP
@@ -29,6 +30,8 @@ from pypcapzc.scapy.lazy import is_asleep
 pytestmark = pytest.mark.unit
 
 PATIENCE = 30
+# Else scapy drops warnings that come soon after others from a line of the same number, in whatever file.
+conf.warning_threshold = 0
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 ADDRESSES = IP(src="198.18.0.1", dst="198.18.0.2")
 
