@@ -103,6 +103,10 @@ class _EnablingLoader(Loader):
         scapy = importlib.import_module("pypcapzc.scapy")
         wanted = {"buffer_size": settings.buffer_size} if settings.buffer_size is not None else {}
         scapy.enable(mode=settings.mode, **wanted)
+        if settings.summary:
+            opening = importlib.import_module("pypcapzc.compat.opening")
+            options = importlib.import_module("pypcapzc.scapy.options")
+            options.Current.watch = options.Watch(opening.open_ones.add, opening.settle)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)  # get_source() and the like

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,7 +61,18 @@ class Options:
         }
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of sockets of devices, as `pypcapzc run --summary`."""
+
+    opened: Callable[[Any], None]
+    """The socket; to be held weakly."""
+    closed: Callable[[Any, int, int], None]
+    """Its Capture, packets that the program received, packets taken from the kernel that it did not."""
+
+
 class Current:
-    """The options of sockets that are opened now."""
+    """What holds for sockets that are opened now."""
 
     options = Options()
+    watch: Watch | None = None

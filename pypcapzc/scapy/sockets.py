@@ -30,7 +30,7 @@ from ..live import open_live
 from ..readiness import Readiness
 from ..waker import readable
 from .lazy import Maker, packet_maker, seconds
-from .options import Current
+from .options import Current, Watch
 from .running import local
 from .selecting import Select
 
@@ -51,6 +51,7 @@ class BlockSocket(SuperSocket):
     _capture: Capture | None = None
     _readiness: Readiness | None = None
     _failure: Exception | None = None
+    _watch: Watch | None = None
 
     def _begin(self, capture: Capture, label: Any, lazy: bool) -> None:
         self._capture, self._label, self._lazy = capture, label, lazy
@@ -60,6 +61,10 @@ class BlockSocket(SuperSocket):
         self._make: Maker = packet_maker(self.LL, lazy=lazy)
         self._makers: dict[Any, Maker] = {}
         self._overridden = type(self).recv_raw is not BlockSocket.recv_raw
+        self._taken = 0  # packets from the capture
+        self._watch = Current.watch
+        if self._watch is not None:
+            self._watch.opened(self)
 
     # --- packets at hand -------------------------------------------------------------------------
 
@@ -92,6 +97,7 @@ class BlockSocket(SuperSocket):
         packets, times = block.packets(), block.times()
         wirelens = block.index.cast("I")[4::6].tolist()
         block.release()
+        self._taken += len(packets)
         self._make = packet_maker(self.LL, lazy=self._lazy)  # once a block: LL and conf may have changed
         self._makers.clear()
         self._packets = iter(packets)
@@ -205,10 +211,13 @@ class BlockSocket(SuperSocket):
         """Close the device or file; twice is no error."""
         if self.closed:
             return
-        self.closed = True
+        unread, self.closed = self.left, True
         self._packets, self._entries = iter(()), iter(())
         if self._capture is not None:
+            was_open = not self._capture.closed  # it is closed in a forked child
             self._capture.close()
+            if self._watch is not None and was_open:
+                self._watch.closed(self._capture, self._taken - unread, unread)
         if self._readiness is not None:
             self._readiness.close()
 

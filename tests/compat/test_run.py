@@ -241,3 +241,48 @@ def test_the_summary_counts_what_the_program_was_given(net: Lab, tmp_path: Path,
         said,
     )
     assert found, said
+
+
+SNIFFS = """
+import os, sys, threading
+from scapy.all import AsyncSniffer, conf, sniff
+begun = threading.Event()
+other = AsyncSniffer(iface=sys.argv[1], started_callback=begun.set, count=100)
+other.start()
+begun.wait(30)
+unread = conf.L2listen(iface=sys.argv[1])
+sniff(iface=sys.argv[1], prn=lambda p: None, store=False, count=70, timeout=30,
+      started_callback=lambda: print("ready", flush=True))
+unread.recv()
+other.join(30)
+child = os.fork()  # it captures nothing, and says nothing
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.netns
+def test_the_summary_counts_what_scapy_was_given(net: Lab, tmp_path: Path) -> None:
+    pytest.importorskip("scapy", reason="needs pypcapzc[scapy]")
+    script = _script(tmp_path, SNIFFS)
+    with net.inside():
+        process = subprocess.Popen(
+            [*RUN, "--summary", "--buffer-size", "8M", str(script), net.capture_device],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(cli.ROOT)},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with traffic.Sender(net.send_device) as sender:
+            sender.send(100)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    found = re.findall(r"^pypcapzc: .*$", said, re.MULTILINE)
+    assert len(found) == 1, said
+    assert re.fullmatch(
+        rf"pypcapzc: {net.capture_device}: 171 packets captured, 300 received, 0 dropped by the kernel, "
+        r"0 by the interface(, \d+ not read by the program)?",
+        found[0],
+    )
