@@ -72,6 +72,39 @@ def packets(count: int) -> list[savefiles.Packet]:
     return found
 
 
+def _tagged(rng: random.Random) -> bytes:
+    """Ethernet with up to three VLAN tags; IPv4 with options or not, or something else; cut anywhere."""
+    ports = [rng.choice((53, 80, 443, 8080, 1234, 40000 + rng.randrange(3))) for _ in range(2)]
+    flags = rng.choice((0x02, 0x10, 0x12, 0x18))
+    tcp = struct.pack("!HHIIBBHHH", *ports, 0, 0, rng.choice((5, 5, 6, 4)) << 4, flags, 0, 0, 0)
+    udp = struct.pack("!HHHH", *ports, 8, 0)
+    protocol, transport = rng.choice(((6, tcp), (17, udp), (1, b"\x08\0\0\0")))
+    options = bytes(4 * rng.choice((0, 0, 1, 10)))
+    words = rng.choice((5 + len(options) // 4,) * 9 + (3,))
+    addresses = [bytes([10, 0, 0, rng.randrange(20)]) for _ in range(2)]
+    ip = (
+        struct.pack("!BBHHHBBH", 4 << 4 | words, 0, 99, 0, 0, 64, protocol, 0) + b"".join(addresses) + options
+    )
+    kind = rng.choice((0x0800,) * 8 + (0x86DD, 0x0806))
+    network = ip + transport + bytes(rng.randrange(40)) if kind == 0x0800 else rng.randbytes(60)
+    tags = b"".join(
+        rng.choice((b"\x81\0\0\7", b"\x88\xa8\0\7")) for _ in range(rng.choice((0, 0, 0, 1, 2, 3)))
+    )
+    frame = bytes(12) + tags + struct.pack("!H", kind) + network
+    return frame[: rng.choice((len(frame),) * 9 + (rng.randrange(1, len(frame)),))]
+
+
+def tagged_packets(count: int) -> list[savefiles.Packet]:
+    """Such packets, with times that have nanoseconds."""
+    rng = random.Random(8)
+    found = []
+    for number in range(count):
+        data = _tagged(rng)
+        time = savefiles.EPOCH + number * 1_000_123
+        found.append(savefiles.Packet(time, data, len(data) + rng.choice((0, 0, 17))))
+    return found
+
+
 def without_text(value: Any) -> Any:
     """Messages may say more than the peer's; the kind of exception is the same."""
     if isinstance(value, dict) and "raised" in value:
