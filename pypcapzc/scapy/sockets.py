@@ -52,11 +52,12 @@ class BlockSocket(SuperSocket):
     _readiness: Readiness | None = None
     _failure: Exception | None = None
     _watch: Watch | None = None
+    _packets: Iterator[bytes] = iter(())
 
     def _begin(self, capture: Capture, label: Any, lazy: bool) -> None:
         self._capture, self._label, self._lazy = capture, label, lazy
         self.ins: Any = capture
-        self._packets: Iterator[bytes] = iter(())
+        self._packets = iter(())
         self._entries: Iterator[Entry] = iter(())  # draws from _packets, whose hint of its length is exact
         self._make: Maker = packet_maker(self.LL, lazy=lazy)
         self._makers: dict[Any, Maker] = {}
