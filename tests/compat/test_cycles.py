@@ -68,7 +68,7 @@ def test_devices(net: Lab, once: Callable[[str], None]) -> None:
 @pytest.mark.parametrize("once", [_pcap_file, _pcapy_file, _pylibpcap_file])
 def test_savefiles(tmp_path: Path, once: Callable[[str], None]) -> None:
     savefiles.write_pcap(tmp_path / "saved", savefiles.numbered(20))
-    _flat(lambda count: [once(str(tmp_path / "saved")) for _ in range(count)])
+    _flat(lambda count: list(map(once, [str(tmp_path / "saved")] * count)))
 
 
 def _flat(repeat: Callable[[int], Any]) -> None:
