@@ -23,32 +23,54 @@ from ctypes import (
     c_void_p,
     py_object,
 )
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from .. import paths
 
-ABI = 1
-"""What pczc_abi() in csrc/python.c gives; both change when a function does."""
+ABI = 2
+"""What pczc_abi() in csrc/iterate.c gives; both change when a function does."""
 
 FILE = "libpypcapzc.so"
 VARIABLE = "PYPCAPZC_COMPANION"
 
 
 class Api(Structure):
-    """struct api of csrc/python.c: the functions of CPython's C API that it calls."""
+    """struct api of csrc/python.h: the functions of CPython's C API that it calls."""
 
     NAMES = (
-        "PyList_New",
-        "PyList_SetItem",
+        "PyType_FromSpec",
+        "PyType_GenericAlloc",
+        "PyObject_Type",
+        "PyObject_Hash",
+        "PyObject_Free",
+        "Py_IncRef",
         "Py_DecRef",
         "PyBytes_FromStringAndSize",
+        "PyBytes_AsString",
         "PyLong_FromUnsignedLongLong",
         "PyFloat_FromDouble",
-        "PyType_GenericAlloc",
-        "PyBytes_AsString",
+        "PySequence_GetSlice",
+        "PyTuple_New",
+        "PyTuple_SetItem",
     )
     _fields_ = tuple((name, c_void_p) for name in NAMES)
+
+
+class Stamp(IntEnum):
+    """enum stamp of csrc/iterate.c: what an iterator gives before each packet."""
+
+    NONE = 0
+    """Nothing: the packets come by themselves, not in pairs."""
+    TIME = 1
+    """An int of nanoseconds."""
+    SECONDS = 2
+    """A float of seconds, to the microsecond."""
+    FINE_SECONDS = 3
+    """The same with all nanoseconds."""
+    RECORD = 4
+    """Its record (block.RECORD) as an object of a subclass of bytes."""
 
 
 class Arena(Structure):
@@ -86,15 +108,16 @@ class _Buffer(Structure):
 
 _VIEW = POINTER(_Buffer)
 _PYTHON = {
-    "pczc_packets": (py_object, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32)),
-    "pczc_pairs": (py_object, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32)),
-    "pczc_times": (py_object, (c_void_p, c_void_p, c_uint32)),
-    "pczc_float_times": (py_object, (c_void_p, c_void_p, c_uint32, c_int)),
-    "pczc_records": (py_object, (c_void_p, py_object, c_void_p, c_uint32)),
+    "pczc_start": (py_object, (POINTER(Api), c_uint64, c_int)),
+    "pczc_each": (
+        py_object,
+        (py_object, c_int, c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, py_object),
+    ),
 }
 """Called with the interpreter's lock held."""
 _C = {
     "pczc_abi": (c_uint32, ()),
+    "pczc_forked": (None, ()),
     "pczc_arena_new": (POINTER(Arena), (c_uint64, c_uint32, c_uint32)),
     "pczc_arena_free": (None, (POINTER(Arena),)),
     "pczc_savefile_size": (c_uint64, (c_void_p, c_uint32, c_uint64)),
@@ -140,39 +163,35 @@ class Companion:
         self.savefile_collect: int = ctypes.cast(without.pczc_savefile_collect, c_void_p).value or 0
         """The same, for savefile records and no index."""
         pointers = (ctypes.cast(getattr(ctypes.pythonapi, name), c_void_p) for name in Api.NAMES)
-        self.api = Api(*pointers)
-        self._api = ctypes.addressof(self.api)
+        unlocked = not getattr(sys, "_is_gil_enabled", lambda: True)()
+        self._type = self.start(Api(*pointers), object.__basicsize__, unlocked)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forked)
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{self.path} has no pczc_{name}")
 
-    def bytes_of(self, base: int, length: int, index: int, count: int) -> list[bytes]:
-        """The bytes of ``count`` packets whose records begin at ``index``, in a block at ``base``."""
-        found: list[bytes] = self.packets(self._api, base, length, index, count)
-        return found
+    def iterate(
+        self,
+        stamp: Stamp,
+        memory: tuple[int, int, int],
+        count: int,
+        keeper: Any,
+        *,
+        whole: memoryview | None = None,
+        record: type[bytes] | None = None,
+    ) -> Iterator[Any]:
+        """``count`` packets of a block: bytes, or views where ``whole``, a memoryview of it, is given.
 
-    def pairs_of(self, base: int, length: int, index: int, count: int) -> Iterator[tuple[int, bytes]]:
-        """The same with their times in nanoseconds: (ts_ns, bytes), all made before this returns."""
-        found = iter(self.pairs(self._api, base, length, index, count))
-        return zip(found, found, strict=False)
-
-    def times_of(self, index: int, count: int) -> list[int]:
-        """Their times in nanoseconds."""
-        found: list[int] = self.times(self._api, index, count)
-        return found
-
-    def seconds_of(self, index: int, count: int, fine: bool) -> list[float]:
-        """Their times in seconds: to the microsecond, or ``fine``, with all nanoseconds."""
-        found: list[float] = self.float_times(self._api, index, count, fine)
-        return found
-
-    def records_of(self, kind: type[Any], index: int, count: int) -> list[Any]:
-        """The record of each (block.RECORD) as a ``kind``: a subclass of bytes with ``__slots__ = ()``.
-
-        Its __new__ is not called, and its __hash__ must not be bytes' own.
+        ``memory`` is where it begins, its length, and where the records of the packets begin.  Each object is
+        made when its turn comes; ``keeper``, which keeps block and records where they are, is let go of at
+        the end, and a child that is forked meanwhile finds the end.  ``record`` is what Stamp.RECORD makes: a
+        class with ``__slots__ = ()`` and a __hash__ of its own, whose __new__ is not called.
         """
-        found: list[Any] = self.records(self._api, kind, index, count)
-        return found
+        base, length, index = memory
+        kind, view = (id(extra) if extra is not None else None for extra in (record, whole))
+        made: Iterator[Any] = self.each(self._type, stamp, kind, base, length, index, count, view, keeper)
+        return made
 
 
 def address(view: Any) -> int:

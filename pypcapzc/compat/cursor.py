@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice, starmap
 from operator import length_hint
 from typing import Any, Generic, TypeVar
@@ -22,13 +22,12 @@ H = TypeVar("H")
 class Cursor(Generic[H]):
     """Hands out a capture's packets one by one, some at a time, or as ranges of blocks, in any mixture."""
 
-    def __init__(self, capture: Capture, headers: Callable[[Block, int], Iterable[H]]) -> None:
-        """``headers(block, start)`` makes what goes with the bytes of each packet from ``start`` on."""
+    def __init__(self, capture: Capture, pairs: Callable[[Block, int], Iterator[tuple[H, bytes]]]) -> None:
+        """``pairs(block, start)``: (header, bytes) of each from ``start`` on, with a length_hint()."""
         self.capture = capture
         self.at_hand: Iterator[tuple[H, bytes]] = iter(())
         """Packets with their headers, each once, whoever asks; fill() puts more there."""
-        self._headers = headers
-        self._packets: Iterator[bytes] = iter(())  # what at_hand draws from: the hint of its length is exact
+        self._pairs = pairs
         self._block: Block | None = None
         self._at = 0  # packets of the block before this were handed out, or are in at_hand
         self._lock = threading.RLock()
@@ -45,7 +44,7 @@ class Cursor(Generic[H]):
     @property
     def in_pairs(self) -> int:
         """Packets in ``at_hand``."""
-        return length_hint(self._packets)
+        return length_hint(self.at_hand)
 
     def fill(self, timeout: float | None) -> bool:
         """Put packets into ``at_hand``; False where none came within ``timeout`` seconds, or ever will.
@@ -59,8 +58,7 @@ class Cursor(Generic[H]):
                 return False
             if not self.in_pairs:
                 start, self._at = self._at, len(block)
-                self._packets = iter(block.packets(start))
-                self.at_hand = zip(self._headers(block, start), self._packets, strict=False)
+                self.at_hand = self._pairs(block, start)
                 self.tell()
             return True
 
@@ -161,7 +159,7 @@ class Cursor(Generic[H]):
 
     def _forget_pairs(self) -> None:
         """Whoever is in a loop over at_hand right now gets no more of it."""
-        deque(self._packets, maxlen=0)
+        deque(self.at_hand, maxlen=0)
 
     def _drop(self) -> None:
         block, self._block, self._at = self._block, None, 0

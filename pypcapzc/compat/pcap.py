@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -106,12 +106,12 @@ _Pair = tuple[_Time, bytes]
 _T = TypeVar("_T")
 
 
-def _seconds(block: Block, start: int) -> Iterable[_Time]:
-    return block.seconds(start, fine=True)
+def _seconds(block: Block, start: int) -> Iterator[_Pair]:
+    return block.pairs_in_seconds(start, fine=True)
 
 
-def _nanoseconds(block: Block, start: int) -> Iterable[_Time]:
-    return block.times(start)
+def _nanoseconds(block: Block, start: int) -> Iterator[_Pair]:
+    return block.pairs(start)
 
 
 def _number(value: Any) -> int:

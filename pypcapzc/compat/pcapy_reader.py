@@ -77,18 +77,17 @@ class Pkthdr(bytes):
         return cast("int", RECORD.unpack(self)[3])
 
 
-def _headers(block: Block, start: int) -> list[Pkthdr]:
-    """A Pkthdr for each packet from ``start`` on."""
-    return block.records(Pkthdr, start)
+def _pairs(block: Block, start: int) -> Iterator[tuple[Pkthdr, bytes]]:
+    """(Pkthdr, bytes) of each packet from ``start`` on."""
+    return block.pairs_with_records(Pkthdr, start)
 
 
 def _chosen(block: Block, start: int, stop: int, chosen: list[int]) -> list[tuple[Pkthdr, bytes]]:
     """Those at ``chosen`` of the packets from ``start`` to ``stop``."""
     if len(chosen) * _FEW < stop - start:
-        places = [start + at for at in chosen]
-        return [(block.records(Pkthdr, at, at + 1)[0], bytes(block[at])) for at in places]
-    headers, packets = block.records(Pkthdr, start, stop), block.packets(start, stop)
-    return [(headers[at], packets[at]) for at in chosen]
+        return [next(block.pairs_with_records(Pkthdr, start + at)) for at in chosen]
+    pairs = list(block.pairs_with_records(Pkthdr, start, stop))
+    return [pairs[at] for at in chosen]
 
 
 class Reader:
@@ -151,7 +150,7 @@ class Reader:
         return 0
 
     def _start(self, capture: Capture) -> None:
-        self._cursor = Cursor(capture, _headers)
+        self._cursor = Cursor(capture, _pairs)
 
     # --- reading ---------------------------------------------------------------------------------
 

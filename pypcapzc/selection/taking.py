@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import companion, decode
 from ..block import RECORD, Block, Lease, exporter_type, rounded
+from ..companion import Stamp
 from ..decode.numeric import np
 from .hashing import Array
 
@@ -121,22 +122,19 @@ def take(block: Block, indices: Any) -> Block:
 def each(block: Block, indices: Any) -> Iterator[tuple[int, bytes]]:
     """The packets at ``indices`` (positions or a mask) as (ts_ns, bytes), yours to keep, one after the other.
 
-    They are copied before the first one is given: nothing of the block is kept.
+    They are copied when their turn comes, and until then this keeps the block like a view.
     """
     library = companion.current()
     if library is None:
         return iter(Chosen(block, indices).packets())
-    data = block.data
+    (base, length, _), keeper = block.located()
     index = _rows(np.frombuffer(block.index, decode.RECORDS), indices)
-    if not index.size:
-        return iter(())
-    at = index.ctypes.data
-    found = library.bytes_of(companion.address(data), data.nbytes, at, index.size)
-    return zip(library.times_of(at, index.size), found, strict=True)
+    memory = base, length, index.ctypes.data
+    return library.iterate(Stamp.TIME, memory, index.size, (keeper, index))
 
 
 def packets(block: Block, indices: Any) -> list[tuple[int, bytes]]:
-    """The same as a list.  To go over them once, ``each`` takes less time: it makes no pairs that stay."""
+    """The same as a list, of which the block knows nothing."""
     return list(each(block, indices))
 
 

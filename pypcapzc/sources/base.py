@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 from typing import Any
 
 from .. import companion
-from ..block import RECORD, Block, Lease
-from ..companion import Companion
+from ..block import Block, Lease
 from ..constants import PCAP_ERROR_BREAK, PCAP_TSTAMP_PRECISION_MICRO
 from ..errors import DeviceGoneError, PcapError, SavefileError
 from ..handle import Handle, error_text, failure
 from ..libpcap import Library
 from .straight import RecordsArena
-
-_PIECE_BYTES = 256 * 1024
-"""Bytes of a block that become Python objects at a time: few enough to stay in the cache until used."""
 
 
 class Pace:
@@ -109,18 +104,16 @@ class Source(ABC):
         lease = self._next(limit)
         return Block(lease) if lease is not None else None
 
-    def next_packets(self, limit: int) -> Iterable[tuple[int, bytes]] | None:
+    def next_packets(self, limit: int) -> Iterator[tuple[int, bytes]] | None:
         """The same as (ts_ns, bytes) of each packet."""
         lease = self._next(limit)
         if lease is None:
             return None
-        fast = companion.current()
-        if fast is not None:
-            return chain.from_iterable(_in_pieces(Block(lease), fast))
+        block = Block(lease)
         try:
-            return lease.packets()
+            return block.pairs()
         finally:
-            lease.give_back()
+            block.retire()  # it goes back when the last of them is made
 
     def records_arena(self, unit: int | None) -> RecordsArena | None:
         """Memory for next_records(), or None where that cannot be had.
@@ -190,22 +183,3 @@ def nanoseconds_per_unit(c: Library, pcap: Any) -> int:
     if not c.has("pcap_get_tstamp_precision"):
         return 1000
     return 1000 if c.pcap_get_tstamp_precision(pcap) == PCAP_TSTAMP_PRECISION_MICRO else 1
-
-
-def _in_pieces(block: Block, fast: Companion) -> Iterator[Iterable[tuple[int, bytes]]]:
-    """(ts_ns, bytes) of a block's packets in pieces, each copied when its turn comes.
-
-    The block goes back before the last piece is handed out.
-    """
-    data, index, count, start = block.data, block.index, len(block), 0
-    step = max(32, _PIECE_BYTES * count // max(data.nbytes, 1))
-    size, memory, records = data.nbytes, companion.address(data), companion.address(index)
-    while count - start > step:
-        yield fast.pairs_of(memory, size, records + start * RECORD.size, step)
-        if block.released:  # in a forked child the memory is the parent's
-            return
-        start += step
-    last = fast.pairs_of(memory, size, records + start * RECORD.size, count - start)
-    del data, index
-    block.retire()
-    yield last

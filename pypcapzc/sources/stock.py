@@ -127,10 +127,8 @@ class Collected(Lease):
         exporter.keeper = keeper if keeper is not None else self.arena
         return memoryview(exporter).cast("B")[:size]
 
-    def packets(self) -> Iterable[tuple[int, bytes]]:
-        fast = self.arena.fast
-        times = fast.times_of(self._index, self.count)
-        return zip(times, fast.bytes_of(self._data, self.nbytes, self._index, self.count), strict=True)
+    def located(self, exporter: Any) -> tuple[int, Any]:
+        return self._index, exporter
 
     def give_back(self) -> None:
         self._shelf.put_back(self.arena)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
+import operator
 import os
 import shutil
 import subprocess
@@ -18,11 +21,12 @@ from hypothesis import strategies as st
 from lab import savefiles
 from pypcapzc import companion, open_offline
 from pypcapzc.block import RECORD, Block, Copy
+from pypcapzc.errors import BlockInUseError
 from pypcapzc.kit import companion as building
 from pypcapzc.kit import targets
 
 CSRC = Path(companion.__file__).parent / "csrc"
-EXERCISE = Path(__file__).parent / "csrc" / "exercise.c"
+EXERCISES = Path(__file__).parent / "csrc"
 SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -55,15 +59,25 @@ U32 = st.integers(0, 2**32 - 1)
 RECORDS = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 70), st.integers(0, 70), U32, U32))
 
 
+def _all(block: Block, *span: Any) -> list[Any]:
+    """Everything that the library makes of a block."""
+    records = list(block.pairs_with_records(_Kept, *span))
+    assert {type(record) for record, _ in records} <= {_Kept}
+    return [
+        *(block.packets(*span), block.times(*span), list(block.pairs(*span))),
+        *(list(block.pairs_in_seconds(*span)), list(block.pairs_in_seconds(*span, fine=True))),
+        [(bytes(record), data) for record, data in records],
+        [(ts_ns, bytes(view)) for ts_ns, view in block],
+    ]
+
+
 def _both(block: Block, monkeypatch: pytest.MonkeyPatch, *span: Any) -> list[list[Any]]:
     """What the library gives, then what Python does."""
     found = []
     for current in (companion.current, lambda: None):
         with monkeypatch.context() as patch:
             patch.setattr(companion, "current", current)
-            seconds, records = block.seconds(*span), block.records(_Kept, *span)
-            assert {type(record) for record in records} <= {_Kept}
-            found.append([block.packets(*span), block.times(*span), seconds, list(map(bytes, records))])
+            found.append(_all(block, *span))
     return found
 
 
@@ -123,6 +137,102 @@ def test_savefiles_are_read_alike(
     assert found[0] == found[1]
 
 
+def _block(sizes: list[int]) -> Block:
+    """Packets of these sizes, whose bytes tell the number of each."""
+    data = b"".join(bytes([i % 251]) * size for i, size in enumerate(sizes))
+    starts = [0, *itertools.accumulate(sizes)]
+    index = b"".join(RECORD.pack(i, starts[i], size, size, 0) for i, size in enumerate(sizes))
+    return Block(Copy(memoryview(data), memoryview(index)))
+
+
+SIZES = st.lists(st.one_of(st.integers(0, 3), st.integers(500, 1600), st.integers(0, 10_000)), max_size=60)
+MAKERS = ("pairs", "pairs_in_seconds", "records", "packets")
+
+
+@pytest.mark.kit
+@settings(max_examples=300)
+@given(sizes=SIZES, keep=st.sets(st.integers(0, 59)), maker=st.sampled_from(MAKERS))
+def test_what_is_kept_does_not_change(
+    fast_forever: None, sizes: list[int], keep: set[int], maker: str
+) -> None:
+    """The library fills objects anew that a program has let go of, and only those."""
+    block = _block(sizes)
+    found: Any = block.pairs_with_records(_Kept) if maker == "records" else getattr(block, maker)()
+    kept, hashes = {}, {}
+    for i, each in enumerate(found):
+        packet = each if maker == "packets" else each[1]
+        assert hash(packet) == hash(bytes(bytearray(packet)))
+        if i in keep:
+            kept[i] = each
+            hashes[packet] = i
+        del packet, each
+    for i, each in kept.items():
+        packet = each if maker == "packets" else each[1]
+        assert packet == bytes([i % 251]) * sizes[i]
+        assert sys.getsizeof(packet) == sys.getsizeof(b"") + sizes[i]
+        assert sizes[hashes[packet]] == sizes[i]
+        if maker == "records":
+            assert RECORD.unpack(each[0])[0] == i
+
+
+@pytest.mark.kit
+def test_a_view_of_a_packet_keeps_it(fast: companion.Companion) -> None:
+    views = [memoryview(data) for _, data in _block([800] * 50).pairs()]
+    assert [bytes(view) for view in views] == [bytes([i]) * 800 for i in range(50)]
+
+
+@pytest.mark.kit
+@pytest.mark.parametrize("how", ["pairs", "pairs_in_seconds", "__iter__"])
+def test_an_iterator_keeps_its_block_until_the_end(fast: companion.Companion, how: str) -> None:
+    block = _block([700] * 3)
+    pairs = getattr(block, how)()
+    assert operator.length_hint(pairs) == 3
+    next(pairs)
+    assert operator.length_hint(pairs) == 2
+    with pytest.raises(BlockInUseError):
+        block.release()
+    assert len(list(pairs)) == 2
+    assert operator.length_hint(pairs) == 0
+    assert list(pairs) == []
+    block.release()
+    again = _block([700] * 3)
+    pairs = getattr(again, how)()
+    del pairs
+    again.release()
+
+
+@pytest.mark.kit
+def test_no_reference_is_lost(fast: companion.Companion) -> None:
+    block, everywhere = _block([60, 600] * 100), (None, _Kept, type(_block([60]).pairs()))
+    _all(block)
+    gc.collect()
+    before = [sys.getrefcount(o) for o in everywhere]
+    for _ in range(20):
+        assert len(_all(block)) == 7
+    gc.collect()
+    after = [sys.getrefcount(o) for o in everywhere]
+    assert all(abs(a - b) < 15 for a, b in zip(after, before, strict=True)), (before, after)
+
+
+@pytest.mark.kit
+def test_its_type_makes_only_empty_ones(fast: companion.Companion) -> None:
+    kind: Any = type(_block([60]).pairs())
+    assert list(kind()) == []
+    assert operator.length_hint(kind()) == 0
+
+
+@pytest.mark.kit
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
+def test_a_child_finds_the_end(fast: companion.Companion) -> None:
+    pairs = _block([600] * 5).pairs()
+    assert next(pairs) == (0, bytes(600))
+    child = os.fork()
+    if child == 0:
+        os._exit(len(list(pairs)) + operator.length_hint(pairs))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(list(pairs)) == 4
+
+
 def _headers(block: Block) -> Iterator[Any]:
     for record in RECORD.iter_unpack(block.index):
         yield type("Header", (), dict(zip(("ts", "at", "caplen", "wirelen", "flags"), record, strict=True)))
@@ -147,9 +257,10 @@ def test_it_compiles_for_other_systems(name: str) -> None:
 
 
 @pytest.mark.cc
-def test_under_sanitizers(tmp_path: Path) -> None:
-    program = tmp_path / "exercise"
-    sources = [str(EXERCISE), *map(str, sorted(CSRC.glob("*.c")))]
+@pytest.mark.parametrize("name", ["exercise", "exercise_iterate"])
+def test_under_sanitizers(tmp_path: Path, name: str) -> None:
+    program = tmp_path / name
+    sources = [str(EXERCISES / f"{name}.c"), *map(str, sorted(CSRC.glob("*.c")))]
     command = ["cc", *building.WARNINGS, *SANITIZERS, "-I", str(CSRC), "-o", str(program), *sources]
     subprocess.run(command, check=True)
     done = subprocess.run([str(program), "7", "3000"], capture_output=True, text=True, check=False)

@@ -52,12 +52,12 @@ def _translated() -> Iterator[None]:
         raise LibpcapError(str(error)) from error
 
 
-def _seconds(block: Block, start: int) -> list[float]:
-    return block.seconds(start)
+def _pairs(block: Block, start: int) -> Iterator[tuple[float, bytes]]:
+    return block.pairs_in_seconds(start)
 
 
-def _whole_seconds(block: Block, start: int) -> list[int]:
-    return [ts_ns // 1_000_000_000 for ts_ns in block.times(start)]
+def _whole_pairs(block: Block, start: int) -> Iterator[tuple[int, bytes]]:
+    return iter([(ts_ns // 1_000_000_000, data) for ts_ns, data in block.pairs(start)])
 
 
 def _text(value: Any, name: str) -> str:
@@ -130,7 +130,7 @@ class LibPcap(BasePcap):
         self._filters = "" if filters is None else _text(filters, "filters")
         self.mode, length = mode, _number(snaplen)
         if self.isr:
-            self._cursor = Cursor(_opened(name), _whole_seconds)
+            self._cursor = Cursor(_opened(name), _whole_pairs)
         elif self.isw:
             try:
                 self._writer = Writer(name, length, append=mode == "a")
@@ -266,7 +266,7 @@ class Sniff(BasePcap):
             except BaseException:
                 capture.close()
                 raise
-        self._cursor = Cursor(capture, _seconds)
+        self._cursor = Cursor(capture, _pairs)
         opening.closed_by(self, self._cursor)
 
     def capture(self) -> Iterator[tuple[int, float, bytes]]:
@@ -287,7 +287,7 @@ class Sniff(BasePcap):
         """Those of a block, which count and go to ``out_file`` as they are handed out."""
         self._block, self._written, self._handed_out, self._end = block, start, start, stop
         try:
-            for seconds, data in zip(block.seconds(start, stop), block.packets(start, stop), strict=True):
+            for seconds, data in block.pairs_in_seconds(start, stop):
                 self._handed_out += 1
                 self._capture_cnt += 1
                 yield len(data), seconds, data

@@ -1,0 +1,378 @@
+/*
+ * The companion library's iterators without an interpreter, under sanitizers.  Objects that count themselves
+ * stand in for Python's, laid out like them or not; any allocation can be made to fail; records claim what they
+ * like; and a program keeps some of what it gets, which must not change.
+ *
+ *	exercise_iterate SEED ROUNDS
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "python.h"
+#include "records.h"
+
+#define HEAD	16
+#define KEPT	64
+
+enum layout { CPYTHON, BYTES_ELSEWHERE, COUNT_ELSEWHERE, UNLOCKED, LAYOUTS };
+
+struct thing {
+	uint64_t	count;
+	struct thing	*type;
+	int64_t		size;
+	int64_t		hash;
+	char		data[];		/* bytes; of a pair two struct thing * */
+};
+
+struct slot { int which; void *what; };
+struct spec { const char *name; int size, item_size; unsigned flags; struct slot *slots; };
+
+struct thing *pczc_start(const struct api *, uint64_t, int);
+struct thing *pczc_each(object *, int, object *, const u_char *, uint64_t, const struct record *, uint32_t,
+    object *, object *);
+void pczc_forked(void);
+
+static enum layout layout;
+static long living, failures_in;	/* fail when this reaches 0 */
+static struct spec spec;
+static void (*dealloc)(object *);
+static object *(*next)(object *);
+static struct thing *iterators, pairs, *record_type, *whole, *keeper;
+
+static void
+die(const char *what)
+{
+	fprintf(stderr, "exercise_iterate: layout %d: %s\n", layout, what);
+	exit(1);
+}
+
+static uint64_t
+bias(void)
+{
+	return (layout == COUNT_ELSEWHERE ? 100 : 0);
+}
+
+static struct thing *
+make(struct thing *type, size_t bytes)
+{
+	struct thing *o;
+
+	if (--failures_in == 0)
+		return (NULL);
+	o = calloc(1, sizeof(*o) + bytes);
+	o->count = 1 + bias();
+	o->type = type;
+	o->hash = -1;
+	living++;
+	return (o);
+}
+
+static void
+free_object(void *o)
+{
+	free(o);
+	living--;
+}
+
+static void
+incref(object *o)
+{
+	if (o != NULL)
+		((struct thing *)o)->count++;
+}
+
+static void
+decref(object *o)
+{
+	struct thing *t = o, *items[2];
+
+	if (t == NULL || --t->count > bias())
+		return;
+	if (iterators != NULL && t->type == iterators) {
+		dealloc(t);
+		return;
+	}
+	if (t->type == &pairs) {
+		memcpy(items, t->data, sizeof(items));
+		decref(items[0]);
+		decref(items[1]);
+	}
+	free_object(t);
+}
+
+static object *
+type_from_spec(void *given)
+{
+	struct slot *slot;
+
+	spec = *(struct spec *)given;
+	for (slot = spec.slots; slot->which != 0; slot++) {
+		if (slot->which == 52)
+			dealloc = (void (*)(object *))slot->what;
+		if (slot->which == 63)
+			next = (object *(*)(object *))slot->what;
+	}
+	return (make(NULL, 0));
+}
+
+static object *
+alloc(object *type, py_ssize size)
+{
+	struct thing *o = make(type, type == iterators ? (size_t)spec.size : (size_t)size + 2);
+
+	if (o == NULL)
+		return (NULL);
+	if (type == iterators) {
+		incref(type);
+		memset((char *)o + HEAD, 0, (size_t)spec.size - HEAD);
+	} else
+		o->size = size;
+	return (o);
+}
+
+static object *
+type_of(object *o)
+{
+	incref(((struct thing *)o)->type);
+	return (((struct thing *)o)->type);
+}
+
+static char *
+memory(object *o)
+{
+	return (((struct thing *)o)->data + (layout == BYTES_ELSEWHERE));
+}
+
+static object *
+bytes(const char *from, py_ssize size)
+{
+	struct thing *o = make(NULL, (size_t)size + 2);
+
+	if (o != NULL) {
+		o->size = size;
+		memcpy(memory(o), from, (size_t)size);	/* reads all of it */
+	}
+	return (o);
+}
+
+static py_ssize
+hash(object *o)
+{
+	return (((struct thing *)o)->hash = ((struct thing *)o)->size + 42);
+}
+
+static object *
+number(unsigned long long value)
+{
+	(void)value;
+	return (make(NULL, 0));
+}
+
+static object *
+real(double value)
+{
+	(void)value;
+	return (make(NULL, 0));
+}
+
+static object *
+slice(object *o, py_ssize from, py_ssize to)
+{
+	struct thing *made = make(NULL, 2);
+
+	if (o != whole || from < 0 || to < from)
+		die("a slice of something else");
+	if (made != NULL)
+		made->size = to - from;
+	return (made);
+}
+
+static object *
+tuple_new(py_ssize size)
+{
+	return (make(&pairs, (size_t)size * sizeof(void *)));
+}
+
+static int
+tuple_set(object *o, py_ssize i, object *item)
+{
+	struct thing *t = o, *had;
+
+	if (t->type != &pairs || t->count != 1 + bias() || item == NULL)
+		die("a pair that others have is changed");
+	memcpy(&had, t->data + i * (py_ssize)sizeof(had), sizeof(had));
+	memcpy(t->data + i * (py_ssize)sizeof(had), &item, sizeof(item));
+	decref(had);
+	return (0);
+}
+
+static const struct api api = {
+	type_from_spec, alloc, type_of, hash, free_object, incref, decref, bytes, memory, number, real, slice,
+	tuple_new, tuple_set
+};
+
+static uint32_t
+any(uint32_t limit)
+{
+	static const uint32_t odd[] = { 0, 1, 0x7fffffff, 0x80000000, 0xffffffff };
+
+	return (rand() % 8 == 0 ? odd[rand() % 5] : (uint32_t)rand() % limit);
+}
+
+struct kept {
+	struct thing		*packet, *record;
+	const struct record	*r;
+};
+
+static void
+check(const struct kept *k, const u_char *base, uint64_t length, int views)
+{
+	uint32_t caplen = record_caplen(k->r, length);
+
+	if (k->packet->size != (int64_t)caplen)
+		die("a packet has another length");
+	if (!views && memcmp(memory(k->packet), base + k->r->offset, caplen) != 0)
+		die("a packet has other bytes");
+	if (k->record != NULL && memcmp(memory(k->record), k->r, sizeof(*k->r)) != 0)
+		die("a record has changed");
+}
+
+static void
+drop(struct kept *k)
+{
+	decref(k->packet);
+	decref(k->record);
+	memset(k, 0, sizeof(*k));
+}
+
+/* What next() gave, as a program gets it; some it keeps, some of its hashes it asks for. */
+static void
+take(struct kept *k, object *given, int stamp, const struct record *r)
+{
+	struct thing *items[2] = { NULL, given };
+
+	if (stamp != 0)
+		memcpy(items, ((struct thing *)given)->data, sizeof(items));
+	k->r = r;
+	k->packet = items[1];
+	k->record = stamp == 4 ? items[0] : NULL;
+	incref(k->packet);
+	incref(k->record);
+	if (k->packet->hash != -1)
+		die("a packet has the hash of another");
+	if (rand() % 2)
+		hash(k->packet);
+	if (rand() % 8)
+		decref(given);
+	else {		/* the pair itself is kept a while, which here means: until it is dropped out of turn */
+		incref(given);
+		decref(given);
+		decref(given);
+	}
+}
+
+static void
+iterate(const u_char *base, uint64_t length, const struct record *index, uint32_t count)
+{
+	struct kept kept[KEPT];
+	int stamp = rand() % 5, views = rand() % 4 == 0, keep = 1 + rand() % 8, i;
+	uint32_t at = 0, stop = rand() % 2 ? count : (uint32_t)rand() % (count + 1);
+	struct thing *it;
+	object *given;
+
+	memset(kept, 0, sizeof(kept));
+	it = pczc_each(iterators, stamp, record_type, base, length, index, count, views ? whole : NULL, keeper);
+	while (at < stop) {
+		failures_in = rand() % 4 ? -1 : 1 + rand() % 3;
+		given = next(it);
+		if (given == NULL) {
+			if (failures_in > 0)
+				die("it ends before the end");
+			continue;	/* the same one once more */
+		}
+		i = rand() % keep ? 0 : rand() % KEPT;
+		if (kept[i].packet != NULL) {
+			check(&kept[i], base, length, views);
+			drop(&kept[i]);
+		}
+		take(&kept[i], given, stamp, &index[at++]);
+	}
+	failures_in = -1;
+	if (stop == count && (next(it) != NULL || next(it) != NULL))
+		die("it does not end");
+	if (stop == count && layout != UNLOCKED && keeper->count != 1 + bias())
+		die("the block is still kept at the end");
+	decref(it);
+	for (i = 0; i < KEPT; i++)
+		if (kept[i].packet != NULL) {
+			check(&kept[i], base, length, views);
+			drop(&kept[i]);
+		}
+}
+
+static void
+in_child(const struct record *index)
+{
+	struct thing *it = pczc_each(iterators, 1, NULL, (const u_char *)"", 0, index, 1, NULL, keeper);
+
+	pczc_forked();
+	if (next(it) != NULL)
+		die("an iterator of the parent goes on in a child");
+	decref(it);
+}
+
+static void
+round_of(void)
+{
+	/* To the byte, so that one too many is seen. */
+	uint32_t length = (uint32_t)rand() % 5000, count = (uint32_t)rand() % 200, i;
+	u_char *base = malloc(length ? length : 1);
+	struct record *index = malloc((count + 1) * sizeof(*index));
+
+	for (i = 0; i < length; i++)
+		base[i] = (u_char)rand();
+	for (i = 0; i <= count; i++) {
+		index[i].ts_ns = (uint64_t)rand() << 33 | (uint64_t)rand();
+		index[i].offset = any(length / 2 + 2);
+		index[i].caplen = any(rand() % 2 ? length + 2 : 1600);
+		index[i].wirelen = any(70000);
+		index[i].flags = 0;
+	}
+	iterate(base, length, index, count);
+	in_child(index);
+	free(base);
+	free(index);
+}
+
+int
+main(int argc, char **argv)
+{
+	int round, rounds;
+
+	if (argc != 3)
+		die("usage: exercise_iterate SEED ROUNDS");
+	srand((unsigned)atoi(argv[1]));
+	rounds = atoi(argv[2]);
+	for (layout = CPYTHON; layout < LAYOUTS; layout++) {
+		failures_in = -1;
+		iterators = NULL;
+		iterators = pczc_start(&api, HEAD, layout == UNLOCKED);
+		record_type = make(NULL, 0);
+		whole = make(NULL, 0);
+		keeper = make(NULL, 0);
+		for (round = 0; round < rounds; round++)
+			round_of();
+		if (keeper->count != 1 + bias() || whole->count != 1 + bias() ||
+		    record_type->count != 1 + bias() || iterators->count != 1 + bias())
+			die("references are left");
+		decref(keeper);
+		decref(whole);
+		decref(record_type);
+		decref(iterators);
+		if (living != 0)
+			die("objects are left");
+	}
+	printf("%d rounds\n", rounds);
+	return (0);
+}
