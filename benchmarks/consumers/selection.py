@@ -53,6 +53,7 @@ def _ours(run: Run, addresses: bytes, buffer: bytearray) -> Callable[[], int]:
     from pypcapzc import decode, selection
 
     capture = pypcapzc.open_offline(run["savefile"])
+    datalink = capture.datalink
 
     def wanted() -> selection.Condition:
         if run["which"] == "heads":
@@ -66,14 +67,14 @@ def _ours(run: Run, addresses: bytes, buffer: bytearray) -> Callable[[], int]:
     def by_packet() -> int:
         condition, count = wanted(), 0
         for block in capture.blocks():
-            for _ts_ns, _data in selection.each(block, condition.choose(block, capture.datalink)):
+            for _ts_ns, _data in selection.each(block, condition.choose(block, datalink)):
                 count += 1
         return count
 
     def into_buffer() -> int:
         condition, count, room = wanted(), 0, memoryview(buffer)
         for block in capture.blocks():
-            headers = selection.copy_into(block, condition.choose(block, capture.datalink), room)
+            headers = selection.copy_into(block, condition.choose(block, datalink), room)
             count += len(headers)
             room = room[int(headers["caplen"].sum()) :]
         return count

@@ -140,6 +140,7 @@ _C = {
     "pczc_choose_rows": (c_uint32, (c_void_p, c_uint32, c_void_p, c_uint32, c_void_p)),
     "pczc_enter_four": (None, (c_void_p, c_void_p, c_void_p, c_uint64)),
     "pczc_enter_six": (None, (c_void_p, c_void_p, c_void_p, c_uint64)),
+    "pczc_rows": (c_uint64, (c_void_p, c_uint32, c_void_p, c_uint64, c_void_p)),
     "pczc_gather": (c_uint32, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_uint64)),
     "pczc_profile_batch": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p)),
 }

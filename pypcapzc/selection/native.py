@@ -109,11 +109,10 @@ class Tree:
 
     def ask(self, block: Block, datalink: int) -> Array:
         """The positions of the chosen ones among the packets of a block."""
-        data, index = block.data, block.index
-        positions = np.empty(len(block), "i8")
-        where = companion.address(data), data.nbytes, companion.address(index), positions.size
-        to = companion.address(positions)
-        count = self._library.choose(self._array, self._root, *where, LINKS[datalink], to)
+        positions, ((base, length, index), keeper) = np.empty(len(block), "i8"), block.located()
+        where = base, length, index, positions.size, LINKS[datalink], companion.address(positions)
+        count = self._library.choose(self._array, self._root, *where)
+        del keeper
         chosen: Array = positions[:count].copy()
         return chosen
 

@@ -38,8 +38,7 @@ class Chosen(Lease):
     savefile_unit = 1
 
     def __init__(self, block: Block, indices: Array) -> None:
-        data, index = _parts(block)
-        index = _rows(index, indices)
+        index = _rows(block, indices)
         self.count = index.size
         caplen = index["caplen"].astype("i8")
         ends = np.cumsum(caplen + _RECORD_HEADER)
@@ -47,12 +46,12 @@ class Chosen(Lease):
         self._memory = bytearray(rounded(self.nbytes))
         library = companion.current()
         if library is None:
-            _write_records(data, index, np.frombuffer(self._memory, "u1"), ends - caplen)
+            _write_records(_data(block), index, np.frombuffer(self._memory, "u1"), ends - caplen)
         else:
-            where = data.ctypes.data, data.size, index.ctypes.data, self.count
-            library.savefile_records(
-                *where, self.savefile_unit, np.frombuffer(self._memory, "u1").ctypes.data
-            )
+            (base, length, _), keeper = block.located()
+            where = base, length, companion.address(index), self.count
+            library.savefile_records(*where, self.savefile_unit, companion.address(self._memory))
+            del keeper
         index["offset"] = ends - caplen
         self._index = index.tobytes()
 
@@ -84,9 +83,8 @@ def _write_records(data: Array, index: Array, memory: Array, to: Array) -> None:
         _windows(memory, _RECORD_HEADER)[to - _RECORD_HEADER] = raw
 
 
-def _parts(block: Block) -> tuple[Array, Array]:
-    data = np.frombuffer(block.data, "u1") if block.nbytes else np.empty(0, "u1")
-    return data, np.frombuffer(block.index, decode.RECORDS)
+def _data(block: Block) -> Array:
+    return np.frombuffer(block.data, "u1") if block.nbytes else np.empty(0, "u1")
 
 
 def _positions(indices: Any, count: int) -> Array:
@@ -100,15 +98,29 @@ def _positions(indices: Any, count: int) -> Array:
         return np.empty(0, "i8")
     if given.dtype.kind not in "iu" or given.ndim != 1:
         raise TypeError(f"positions are whole numbers in one dimension, not {given.dtype} in {given.ndim}")
-    if given.min() < 0 or given.max() >= count:
-        raise IndexError(f"positions {given.min()} to {given.max()} in a block of {count} packets")
-    return given.astype("i8", copy=False)
+    return np.ascontiguousarray(given, "i8")
 
 
-def _rows(index: Array, indices: Any) -> Array:
-    """Copies of the records at ``indices``, moved as plain bytes."""
-    rows: Array = index.view(f"V{RECORD.size}")[_positions(indices, index.size)].view(index.dtype)
+def _rows(block: Block, indices: Any) -> Array:
+    """Copies of the records at ``indices``.  Raises IndexError where one is outside of the block."""
+    positions, library = _positions(indices, len(block)), companion.current()
+    rows = np.empty(positions.size, decode.RECORDS)
+    if library is None:
+        if positions.size and not 0 <= positions.min() <= positions.max() < len(block):
+            raise _outside(positions, len(block))
+        index = np.frombuffer(block.index, decode.RECORDS)
+        rows.view(f"V{RECORD.size}")[:] = index.view(f"V{RECORD.size}")[positions]
+    elif positions.size:
+        (_, _, index), keeper = block.located()
+        wanted = companion.address(positions), positions.size, companion.address(rows)
+        if library.rows(index, len(block), *wanted) != positions.size:
+            raise _outside(positions, len(block))
+        del keeper
     return rows
+
+
+def _outside(positions: Array, count: int) -> IndexError:
+    return IndexError(f"positions {positions.min()} to {positions.max()} in a block of {count} packets")
 
 
 def take(block: Block, indices: Any) -> Block:
@@ -127,9 +139,11 @@ def each(block: Block, indices: Any) -> Iterator[tuple[int, bytes]]:
     library = companion.current()
     if library is None:
         return iter(Chosen(block, indices).packets())
+    index = _rows(block, indices)
+    if not index.size:
+        return iter(())
     (base, length, _), keeper = block.located()
-    index = _rows(np.frombuffer(block.index, decode.RECORDS), indices)
-    memory = base, length, index.ctypes.data
+    memory = base, length, companion.address(index)
     return library.iterate(Stamp.TIME, memory, index.size, (keeper, index))
 
 
@@ -149,17 +163,17 @@ def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
     target = np.frombuffer(buffer, "u1")
     if not target.flags.writeable:
         raise TypeError("the buffer is read-only")
-    data, index = _parts(block)
-    index = _rows(index, indices)
-    library = companion.current()
+    index, library = _rows(block, indices), companion.current()
     if library is not None:
-        where = data.ctypes.data, data.size, index.ctypes.data, index.size
-        count = library.gather(*where, target.ctypes.data, target.size)
+        (base, length, _), keeper = block.located()
+        where = base, length, companion.address(index), index.size
+        count = library.gather(*where, companion.address(target), target.size)
+        del keeper
         return index if count == index.size else index[:count].copy()
     caplen = index["caplen"].astype("i8")
     ends = np.cumsum(caplen)
     count = int(np.searchsorted(ends, target.size, side="right"))
     index, caplen, to = index[:count].copy(), caplen[:count], (ends - caplen)[:count]
-    move(data, index["offset"].astype("i8"), caplen, target, to)
+    move(_data(block), index["offset"].astype("i8"), caplen, target, to)
     index["offset"] = to
     return index

@@ -416,6 +416,11 @@ pczc_choose(const struct node *nodes, uint32_t root, const u_char *base, uint64_
 	struct fields rows[GROUP];
 	uint32_t first, size, chosen = 0;
 
+	if (nodes[root].kind == HAS && nodes[root].bits == 0) {	/* all, whatever they are */
+		for (; chosen < count; chosen++)
+			positions[chosen] = chosen;
+		return (chosen);
+	}
 	for (first = 0; first < count; first += size) {
 		size = group_size(count - first);
 		pczc_decode_some(base, length, index + first, size, count - first, link, rows);

@@ -1,7 +1,19 @@
-/* Packets of a block one after the other in memory of the caller's. */
+/* Chosen packets of a block: their records, and their bytes one after the other in memory of the caller's. */
 #include <string.h>
 
 #include "records.h"
+
+/* The records at `wanted` positions, of `count`.  Gives how many it copied: fewer where a position is none. */
+uint64_t
+pczc_rows(const struct record *index, uint32_t count, const int64_t *positions, uint64_t wanted,
+    struct record *out)
+{
+	uint64_t i;
+
+	for (i = 0; i < wanted && positions[i] >= 0 && positions[i] < (int64_t)count; i++)
+		out[i] = index[positions[i]];
+	return (i);
+}
 
 /*
  * As many of `count` packets as fit into the `size` bytes of `out`; their records get the offsets there.  Gives
