@@ -27,7 +27,7 @@ ITERATION, CALLBACK, CLASSIFICATION = 1.0, 1.3, 1.0
 """At most so many times the peer's processor time."""
 _ALL = ("drain", "live", "savefile")
 _STORED = ("drain", "savefile")
-_DRAINED = ("drain",)
+_DRAINED, _LIVE = ("drain",), ("live",)
 _SCENARIOS = tuple(each for each in SCENARIOS if each.name in _ALL)
 RATES = (100_000, 200_000, 300_000, 400_000, 500_000, 600_000)
 
@@ -47,6 +47,7 @@ def _calls(most: float, kinds: tuple[str, ...], *names: str, work: str = BYTES, 
 CALLS: dict[str, list[Call]] = {
     "pypcap": [
         *_calls(ITERATION, _ALL, "iterator"),
+        *_calls(ITERATION, _LIVE, "busy"),
         *_calls(CALLBACK, _STORED, "loop", "dispatch"),
         *_calls(ITERATION, _STORED, "next", "readpkts"),
     ],
@@ -58,6 +59,7 @@ CALLS: dict[str, list[Call]] = {
     "pcapy-ng": [
         *_calls(CALLBACK, _STORED, "loop"),
         *_calls(CALLBACK, _ALL, "dispatch"),
+        *_calls(ITERATION, _LIVE, "busy"),
         *_calls(ITERATION, _STORED, "next", "next_batch"),
         *_calls(CLASSIFICATION, _DRAINED, "filtered-none", "filtered-few", "filtered-all", work=IN_C),
         *_calls(CLASSIFICATION, _DRAINED, "security-none", "security-few", "security-all", work=IN_C),
@@ -67,6 +69,7 @@ CALLS: dict[str, list[Call]] = {
         # It keeps to libpcap's own ring of 2 MiB, which holds some 10,000 of the smallest packets.
         *_calls(ITERATION, _DRAINED, "iterator", part=60, laps=30),
         *_calls(ITERATION, ("live", "savefile"), "iterator"),
+        *_calls(ITERATION, _LIVE, "busy"),
     ],
 }
 
@@ -168,7 +171,7 @@ def compared(scenario: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def loss_free(scenario: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of each call the highest rate up to which no run lost a packet: the peer's, and ours."""
+    """Of each call the highest rate up to which no packet was lost, in the median: the peer's, and ours."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name in CALLS:
         for peer, here in _beside(name, scenario):
@@ -188,7 +191,7 @@ def _highest(rows: list[dict[str, Any]]) -> int:
     """The highest rate asked for below the first at which something was lost; 0: there is none."""
     best = 0
     for row in sorted(rows, key=lambda each: int(each["asked"])):
-        if row["lost_max"]:
+        if row["lost"]:
             break
         best = row["asked"]
     return best

@@ -104,7 +104,7 @@ class Stage:
             buffer_size=settings.live_buffer_size if live else settings.buffer_size,
             snaplen=settings.snaplen,
             timeout_ms=settings.timeout_ms,
-            laps=run.way.laps if self.scenario.kind == "drain" else 1,
+            laps=1 if live else run.way.laps,
         )
 
     def run(self, run: Run) -> dict[str, Any]:
@@ -136,8 +136,9 @@ class SavefileStage(Stage):
         count = self._count(run)
         task = self._task(run, str(self._file(count)))
         with _consumer(run, task) as process:
-            result = _answer(process, self._settings.deadline)
-        _check(result, count, frames.total_bytes(frames.size_table(self.scenario.size), count))
+            result = _answer(process, self._settings.deadline * task.laps)
+        size = frames.total_bytes(frames.size_table(self.scenario.size), count)
+        _check(result, count * task.laps, size * task.laps)
         return result
 
 
@@ -157,15 +158,14 @@ class DeviceStage(Stage):
 
     def _drain(self, run: Run, process: subprocess.Popen[bytes], laps: int) -> dict[str, Any]:
         packets = size = 0
-        memory = []
         for _ in range(laps):
-            memory.append(_answer(process, self._settings.deadline).get("memory"))
+            _answer(process, self._settings.deadline)
             sent = self._fill(run)
             packets, size = packets + sent.packets, size + sent.bytes
             _tell(process)
         result = _answer(process, self._settings.deadline)
         _check(result, packets, size)
-        return result | ({"memory": memory} if laps > 1 else {})
+        return result
 
     def _fill(self, run: Run) -> Sent:
         """Packets, and the marker, into the ring."""

@@ -23,9 +23,11 @@ from importlib.metadata import version as version_in_pip
 from itertools import cycle
 from types import ModuleType
 from typing import Any
+from zlib import crc32
 
 MARKER = 50
 """Bytes of the frame that ends a capture; no other frame is as short."""
+_WORK = bytes(16384)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def say(**what: object) -> None:
 
 def _wait_until_full(consumer: Consumer, handle: Any, task: Task, lap: int) -> str | None:
     """Waits for the harness; what is wrong with the ring, or None if it holds all packets."""
-    say(ready=True, memory=own_memory() if task.laps > 1 else None)
+    say(ready=True)
     if not sys.stdin.readline():
         return "the harness has gone"
     if task.kind == "drain":
@@ -132,7 +134,7 @@ def run(consumer: Consumer) -> int:
     handle = consumer.open_live(task) if task.live else consumer.open_offline(task)
     packets = total = 0
     seconds = processor = 0.0
-    seen = True
+    seen, memory = True, []
     for lap, way in zip(range(task.laps), ways, strict=False):
         if task.live and (error := _wait_until_full(consumer, handle, task, lap)):
             say(error=error)
@@ -140,6 +142,8 @@ def run(consumer: Consumer) -> int:
         if lap and not task.live:
             handle = consumer.open_offline(task)
         gc.collect()
+        if task.laps > 1:
+            memory.append(own_memory())
         cpu, began = time.process_time(), time.perf_counter()
         n, size = way(handle, task)
         seconds, processor = seconds + time.perf_counter() - began, processor + time.process_time() - cpu
@@ -150,6 +154,7 @@ def run(consumer: Consumer) -> int:
         bytes=total if seen else None,
         seconds=seconds,
         cpu=processor,
+        memory=memory,
         counters=consumer.counters(handle) if task.live else None,
         copies=consumer.copies(handle, task) if consumer.copies and task.live else None,
         version=consumer.version(),
@@ -183,6 +188,11 @@ def by_loop(handle: Any, task: Task) -> tuple[int, int]:
 
     handle.loop(task.count + task.live, on_packet)  # the marker is one more
     return n - task.live, total - task.live * MARKER
+
+
+def busy(packets: Iterable[tuple[Any, Any]], _task: Task | None = None) -> tuple[int, int]:
+    """What iterate() does, and some work for each packet: microseconds, the same for all."""
+    return iterate((crc32(_WORK), data) for _, data in packets)
 
 
 def by_dispatch(handle: Any, task: Task) -> tuple[int, int]:

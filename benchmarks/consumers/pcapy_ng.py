@@ -116,6 +116,7 @@ CONSUMER = common.Consumer(
     counters=_counters,
     ways={
         "next": _next,
+        "busy": lambda handle, task: common.busy(pair for pair in iter(handle.next, None) if pair[1]),
         "loop": common.by_loop,
         "dispatch": common.by_dispatch,
         "next_batch": _next_batch,

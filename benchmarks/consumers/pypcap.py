@@ -51,6 +51,7 @@ CONSUMER = common.Consumer(
     counters=_counters,
     ways={
         "iterator": common.iterate,
+        "busy": common.busy,
         "loop": common.by_loop,
         "dispatch": common.by_dispatch,
         "next": _next,

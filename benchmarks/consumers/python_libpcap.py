@@ -45,7 +45,11 @@ CONSUMER = common.Consumer(
     open_live=_open_live,
     open_offline=_open_offline,
     counters=_counters,
-    ways={"iterator": _iterate},
+    ways={
+        "iterator": _iterate,
+        # A packet of no bytes: nothing came within the timeout.
+        "busy": lambda handle, task: common.busy((ts, data) for _, ts, data in handle.capture() if data),
+    },
 )
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pypcapzc
-from benchmarks import compat
+from benchmarks import compat, endurance
 from support import cli
 
 pytestmark = pytest.mark.netns
@@ -39,7 +39,9 @@ def test_every_call_counts_every_packet(peer: str) -> None:
 
 
 def test_a_live_capture_tells_what_it_lost() -> None:
-    found = _report("pypcap", "--scenario", "live", "--seconds", "1", "--rates", "500,1000")
+    found = _report(
+        "pypcap", "--call", "iterator", "--scenario", "live", "--seconds", "1", "--rates", "500,1000"
+    )
     (scenario,) = found["scenarios"]
     assert scenario["errors"] == []
     here = [row for row in scenario["rows"] if row["name"] == "here for pypcap"]
@@ -49,6 +51,14 @@ def test_a_live_capture_tells_what_it_lost() -> None:
         assert run["packets"] + run["lost"] == run["sent"] == row["asked"]
     (told,) = scenario["loss_free"]
     assert told["here_rate"] in (0, 500, 1000)
+
+
+def test_endurance_counts_every_packet_of_every_lap() -> None:
+    found = endurance.through("pcapy-ng", 4 * endurance.ROUND, "savefile")
+    assert found["packets"] == 4 * endurance.ROUND
+    assert found["calls"] == ["loop", "dispatch", "next", "next_batch"]
+    assert len(found["memory"]) == 4
+    assert found["version"] == f"pypcapzc {pypcapzc.__version__}"
 
 
 def test_what_is_told_of_figures() -> None:
@@ -62,7 +72,7 @@ def test_what_is_told_of_figures() -> None:
     assert (iterator["ratio"], iterator["limit"], iterator["kept"]) == (0.775, compat.ITERATION, True)
     assert (loop["ratio"], loop["limit"], loop["kept"]) == (None, compat.CALLBACK, None)
     live = [
-        _row(name, "iterator", 1, 1) | {"asked": rate, "lost_max": lost}
+        _row(name, "iterator", 1, 1) | {"asked": rate, "lost": lost}
         for name, losses in {"pypcap": (0, 0, 0.1, 0), "here for pypcap": (0, 0.5, 0, 0)}.items()
         for rate, lost in zip((100, 200, 300, 400), losses, strict=True)
     ]
