@@ -33,7 +33,7 @@ def enable(
 ) -> Enabled:
     """Let scapy capture with pypcapzc: ``sniff()``, AsyncSniffer and everything that sends at layer 2.
 
-    buffer_size   bytes of the kernel's buffer of each device; None: 64 MiB where scapy listens, 16 MiB where
+    buffer_size   bytes of the kernel's buffer of each device; None: 60 MiB where scapy listens, 16 MiB where
                   it sends and listens
     snaplen       bytes kept of each packet
     timeout_ms    how long the kernel may hold a partly filled block: how late packets of an idle link come

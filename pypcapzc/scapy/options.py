@@ -10,13 +10,13 @@ from ..sources.live import Options as DeviceOptions
 
 Mode = Literal["auto", "zerocopy", "buffered"]
 
-LISTENING_BYTES = 64 << 20
+LISTENING_BYTES = 60 << 20
 """The kernel's buffer where scapy listens.
 
 A frame of 64 bytes takes 160 bytes of a TPACKET_V3 block with its header (tpacket3_hdr, sockaddr_ll,
-alignment): this has room for 400,000 of them, or 40,000 of 1500 bytes.  A block that is not full when
-timeout_ms is over counts as a whole one, 256 KiB: with 50 ms the 256 blocks last for 12 seconds of a prn that
-does not return.
+alignment): this has room for 390,000 of them, or 38,000 of 1500 bytes.  A block that is not full when
+timeout_ms is over counts as a whole one: with 50 ms the 240 blocks of 256 KiB last for 12 seconds of a prn
+that does not return.  From 64 MiB on blocks are of 1 MiB (open_live()): 64 of them would last for 3.
 """
 SENDING_BYTES = 16 << 20
 """Where it sends too: such sockets are opened for each call of sendp() or srp(), and memory takes time."""

@@ -20,7 +20,6 @@ from scapy.interfaces import network_name
 from scapy.packet import Packet, Padding
 from scapy.supersocket import SuperSocket
 
-from ..block import Block
 from ..capture import Capture
 from ..constants import PCAP_ERROR_RFMON_NOTSUP
 from ..counters import Stats
@@ -29,6 +28,7 @@ from ..linktypes import dlt_to_linktype
 from ..live import open_live
 from ..readiness import Readiness
 from ..waker import readable
+from .ahead import Ahead, Batch, batch_of
 from .lazy import Maker, packet_maker, seconds
 from .options import Current, Watch
 from .running import local
@@ -49,10 +49,13 @@ class BlockSocket(SuperSocket):
     select = Select()
     outs: Any = None
     _capture: Capture | None = None
+    _ahead: Ahead | None = None
     _readiness: Readiness | None = None
     _failure: Exception | None = None
     _watch: Watch | None = None
     _packets: Iterator[bytes] = iter(())
+    _loaded = 0
+    """Packets that have been at hand."""
 
     def _begin(self, capture: Capture, label: Any, lazy: bool) -> None:
         self._capture, self._label, self._lazy = capture, label, lazy
@@ -62,7 +65,7 @@ class BlockSocket(SuperSocket):
         self._make: Maker = packet_maker(self.LL, lazy=lazy)
         self._makers: dict[Any, Maker] = {}
         self._overridden = type(self).recv_raw is not BlockSocket.recv_raw
-        self._taken = 0  # packets from the capture
+        self._loaded = 0
         self._watch = Current.watch
         if self._watch is not None:
             self._watch.opened(self)
@@ -74,6 +77,11 @@ class BlockSocket(SuperSocket):
         """Packets that were taken from the kernel and not yet received."""
         return 0 if self.closed else length_hint(self._packets)
 
+    @property
+    def taken(self) -> int:
+        """Packets that were taken from the kernel since the socket was opened."""
+        return self._loaded + (self._ahead.left if self._ahead is not None else 0)
+
     def fill(self) -> bool:
         """Whether recv() would have something, be it an error: takes a block where nothing is at hand."""
         if local.run is not None:
@@ -81,24 +89,28 @@ class BlockSocket(SuperSocket):
         if self.left or self._failure is not None:
             return True
         try:
-            assert self._capture is not None
-            block = self._capture.next_block(self._patience_of_fill())
+            batch = self._next_batch()
         except Exception as error:  # for recv(): what select() raises ends sniff(), and its packets are lost
             self._failure = error
             return True
-        if block is None:
+        if batch is None:
             return False
-        self._load(block)
+        self._load(batch)
         return True
+
+    def _next_batch(self) -> Batch | None:
+        if self._ahead is not None:
+            return self._ahead.next()
+        assert self._capture is not None
+        block = self._capture.next_block(self._patience_of_fill())
+        return None if block is None else batch_of(block)
 
     def _patience_of_fill(self) -> float | None:
         return 0
 
-    def _load(self, block: Block) -> None:
-        packets, times = block.packets(), block.times()
-        wirelens = block.index.cast("I")[4::6].tolist()
-        block.release()
-        self._taken += len(packets)
+    def _load(self, batch: Batch) -> None:
+        packets, times, wirelens = batch
+        self._loaded += len(packets)
         self._make = packet_maker(self.LL, lazy=self._lazy)  # once a block: LL and conf may have changed
         self._makers.clear()
         self._packets = iter(packets)
@@ -180,20 +192,24 @@ class BlockSocket(SuperSocket):
 
     @property
     def descriptor(self) -> int:
-        """The capture's; -1 after close()."""
-        return -1 if self.closed or self._capture is None else self._capture.fileno()
+        """That to wait for; -1 after close()."""
+        if self.closed or self._capture is None:
+            return -1
+        return (self._ahead or self._capture).fileno()
 
     @property
     def patience(self) -> float | None:
         """Seconds after which to look again although the descriptor is not readable."""
-        return None if self.closed or self._capture is None else self._capture.patience()
+        if self.closed or self._capture is None or self._ahead is not None:
+            return None
+        return self._capture.patience()
 
     def fileno(self) -> int:
         """A descriptor for select(): readable where there are packets, be they at hand or the kernel's."""
         if self.closed or self._capture is None:
             return -1
         if self._readiness is None:
-            self._readiness = Readiness(self._capture.fileno())
+            self._readiness = Readiness(self.descriptor)
             self._readiness.set(self.left > 0)
         return self._readiness.fd
 
@@ -216,9 +232,12 @@ class BlockSocket(SuperSocket):
         self._packets, self._entries = iter(()), iter(())
         if self._capture is not None:
             was_open = not self._capture.closed  # it is closed in a forked child
+            if self._ahead is not None:
+                self._ahead.close()
             self._capture.close()
             if self._watch is not None and was_open:
-                self._watch.closed(self._capture, self._taken - unread, unread)
+                received = self._loaded - unread
+                self._watch.closed(self._capture, received, self.taken - received)
         if self._readiness is not None:
             self._readiness.close()
 
@@ -272,6 +291,8 @@ class ZeroCopyListenSocket(BlockSocket):
             )
         self.LL = cls
         self._begin(capture, iface or conf.iface, chosen.lazy)
+        if not self._sends and capture.zero_copy.clipped is not None:
+            self._ahead = Ahead(capture, chosen.of_device(self._sends)["buffer_size"])
 
     def _open(self, filter: str | None, monitor: bool, options: dict[str, Any]) -> Capture:
         promisc = bool(self.promisc) and self.iface != "any"  # which has no such mode

@@ -127,7 +127,7 @@ def test_options_out_of_range(options: Any, message: str) -> None:
 def test_what_a_device_is_opened_with() -> None:
     listening, sending = Options().of_device(sends=False), Options().of_device(sends=True)
     assert (listening["buffer_size"], listening["timeout_ms"], listening["immediate"]) == (
-        64 << 20,
+        60 << 20,
         50,
         False,
     )
