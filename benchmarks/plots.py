@@ -58,6 +58,43 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
     return made
 
 
+def draw_sniff(result: dict[str, Any], folder: Path) -> list[Path]:
+    """The plot of benchmarks.scapy_loss: loss over the rate, a panel for each kind of prn; its paths."""
+    with matplotlib.rc_context(_STYLE):
+        works = list(dict.fromkeys(row["work"] for row in result["rows"]))
+        figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+        panels = figure.subplots(1, len(works), sharey=True, squeeze=False)[0]
+        for axes, work in zip(panels, works, strict=True):
+            rows = sorted((r for r in result["rows"] if r["work"] == work), key=lambda r: float(r["asked"]))
+            for number, who in enumerate(dict.fromkeys(row["who"] for row in rows)):
+                line = [(row["rate"], 100 * row["lost"]) for row in rows if row["who"] == who]
+                axes.plot(
+                    *zip(*line, strict=True),
+                    color=_LINES[number],
+                    marker=_MARKS[number],
+                    linestyle="-" if number else "--",
+                    lw=2.2 if number else 1.3,
+                    markersize=5,
+                    label=who,
+                )
+            _loss_axis(axes)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.axvline(result["generator"], color="#999999", lw=1, ls=":")
+            axes.grid(color="#dddddd", lw=0.6)
+            axes.set_axisbelow(True)
+            axes.set_title(f"packets lost, {work}", loc="left")
+        figure.supxlabel(
+            f"packets of 64 bytes sent a second, for {result['seconds']:g} s"
+            " (dotted: what the generator reaches when nobody listens)",
+            fontsize=10,
+        )
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False
+        )
+        return _save(figure, folder / "scapy")
+
+
 def _save(figure: Figure, stem: Path) -> list[Path]:
     made = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     figure.savefig(made[0], dpi=130, facecolor="white")
