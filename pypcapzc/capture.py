@@ -26,7 +26,7 @@ from .fanout import Fanout, join
 from .filters import compiled
 from .handle import Handle, error_text, failure
 from .rotation import Rotating, Rotation
-from .sources.base import Source
+from .sources.base import Sifted, Source
 from .waker import Waker
 
 Mode = Literal["auto", "zerocopy", "buffered"]
@@ -137,6 +137,13 @@ class Capture:
             if found is None:
                 self._mine.packets = None
         return found
+
+    def sift(self, sieve: int, limit: int = _ALL) -> Sifted | None:
+        """next_block(), waiting for ever, for a struct sieve: see Source.sift().
+
+        None at the end of a savefile and after breakloop(); raises what next_block() raises.
+        """
+        return self._await(lambda: self._source.sift(sieve, limit), None)
 
     def _next_block(self, limit: int, deadline: float | None) -> Block | None:
         return self._await(lambda: self._source.next_block(limit), deadline)

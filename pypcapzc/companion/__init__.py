@@ -111,7 +111,10 @@ _PYTHON = {
     "pczc_start": (py_object, (POINTER(Api), c_uint64, c_int)),
     "pczc_each": (
         py_object,
-        (py_object, c_int, c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, py_object),
+        (
+            *(py_object, c_int, c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p),
+            *(c_void_p, py_object),
+        ),
     ),
 }
 """Called with the interpreter's lock held."""
@@ -124,12 +127,13 @@ _C = {
     "pczc_savefile_records": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_uint32, c_void_p)),
     "pczc_profile_new": (c_void_p, (c_void_p, c_char_p, c_uint64)),
     "pczc_profile_free": (None, (c_void_p,)),
-    "pczc_profile_classify": (None, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p)),
-    "pczc_profile_write": (
-        c_uint32,
+    "pczc_sieve": (c_int, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32)),
+    "pczc_sieve_free": (None, (c_void_p,)),
+    "pczc_sift": (
+        c_int,
         (
-            *(c_void_p, c_uint64, c_void_p, c_uint32, c_char_p, c_uint32, c_uint32),
-            *(c_void_p, c_uint64, POINTER(c_uint64)),
+            *(c_void_p, c_void_p, c_void_p, c_void_p, c_uint64, c_void_p),
+            *(POINTER(c_uint64), POINTER(c_int)),
         ),
     ),
     "pczc_decode": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_uint32, c_void_p)),
@@ -181,17 +185,18 @@ class Companion:
         *,
         whole: memoryview | None = None,
         record: type[bytes] | None = None,
+        kinds: int | None = None,
     ) -> Iterator[Any]:
         """``count`` packets of a block: bytes, or views where ``whole``, a memoryview of it, is given.
 
         ``memory`` is where it begins, its length, and where the records of the packets begin.  Each object is
         made when its turn comes; ``keeper``, which keeps block and records where they are, is let go of at
         the end, and a child that is forked meanwhile finds the end.  ``record`` is what Stamp.RECORD makes: a
-        class with ``__slots__ = ()`` and a __hash__ of its own, whose __new__ is not called.
+        class with ``__slots__ = ()`` and a __hash__ of its own, whose __new__ is not called.  ``kinds`` is
+        where a byte for each packet is, which stands in the tuple behind it.
         """
-        base, length, index = memory
         kind, view = (id(extra) if extra is not None else None for extra in (record, whole))
-        made: Iterator[Any] = self.each(self._type, stamp, kind, base, length, index, count, view, keeper)
+        made: Iterator[Any] = self.each(self._type, stamp, kind, *memory, count, kinds, view, keeper)
         return made
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice, starmap
 from operator import length_hint
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..block import RECORD, Block, Copy
 from ..capture import Capture
@@ -17,6 +17,18 @@ from ..readiness import Readiness
 from . import opening
 
 H = TypeVar("H")
+
+
+class Part(NamedTuple):
+    """Packets that count as handed out."""
+
+    passed: int
+    """So many were not for the program, and are gone."""
+    block: Block | None
+    start: int
+    stop: int
+    looked: bool
+    """The sieve has looked at those."""
 
 
 class Cursor(Generic[H]):
@@ -67,16 +79,19 @@ class Cursor(Generic[H]):
 
         Gives how many.  An exception of the callback comes out at once, and the packets after it stay.
         """
-        count = min(self.in_pairs, limit) if limit > 0 else self.in_pairs
+        before, block = self.in_pairs, self._block
+        count = min(before, limit) if limit > 0 else before
         pairs = islice(self.at_hand, count)
         try:
             if args:
                 for header, data in pairs:
                     callback(header, data, *args)
-            else:  # the same without a loop in Python
-                deque(starmap(callback, pairs), maxlen=0)
+            else:
+                call_for_each(callback, pairs)
         finally:
             self.tell()
+        if self._block is block and before - self.in_pairs < count:
+            raise StopIteration  # the callback did, which ends an iteration silently
         return count
 
     def take(self, limit: int, timeout: float | None) -> tuple[Block, int, int] | None:
@@ -94,6 +109,27 @@ class Cursor(Generic[H]):
             self._at = min(start + limit, len(block))
             self.tell()
             return block, start, self._at
+
+    def sift(self, sieve: int | None, limit: int) -> Part | None:
+        """take(), waiting for ever, for a struct sieve, which goes over blocks until something is in one.
+
+        None where take() would give that.
+        """
+        with self._lock:
+            if self.left or sieve is None:
+                taken = self.take(limit, None)
+                return Part(0, *taken, looked=False) if taken else None
+            self._drop()
+            found = self.capture.sift(sieve, limit)
+            if found is None:
+                self.tell()
+                return None
+            passed, self._block, looked = found
+            count = len(self._block) if self._block is not None else 0
+            self._taken += passed + count
+            self._at = count
+            self.tell()
+            return Part(passed, self._block, 0, count, looked)
 
     def give_back(self, count: int) -> None:
         """The last ``count`` packets of what take() gave were not handed out after all."""
@@ -166,6 +202,11 @@ class Cursor(Generic[H]):
         self._forget_pairs()
         if block is not None:
             block.retire()
+
+
+def call_for_each(callback: Callable[..., object], arguments: Iterator[tuple[Any, ...]]) -> None:
+    """``callback(*each)`` for all of them, with no loop in Python."""
+    deque(starmap(callback, arguments), maxlen=0)
 
 
 def _matching(block: Block, start: int, program: bpf_program, c: Library) -> Block:

@@ -19,7 +19,7 @@ import struct
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import compress
+from functools import cached_property
 from typing import NamedTuple
 
 from .. import companion
@@ -74,15 +74,10 @@ class Rules:
             raise ValueError("profile must be 0 (generic) or 1 (security)")
         self.base = _BASE[self.profile]
         self.classes = _CLASSES[self.profile]
-        self._fast = companion.current()
-        if self._fast is not None:
-            self._profile = self._made(self._fast)
-            return
-        self._set = {self.addresses[i : i + 4] for i in range(0, len(self.addresses) - 3, 4)} - {bytes(4)}
         self._flows: OrderedDict[tuple[bytes, int, tuple[int, int]], int] = OrderedDict()
 
-    def _made(self, fast: companion.Companion) -> int:
-        """A struct profile of the companion library's, which lives as long as these rules."""
+    def native(self, fast: companion.Companion) -> int:
+        """A struct profile of the companion library's that decides the same, and lives as long."""
         given = _Given(self.profile, self.l2_offset, self.flow_cutoff, self.dns_port)
         for bits, ports in ((given.payload_ports, self.dpi_ports), (given.head_ports, self.tls_ports)):
             for port in ports:
@@ -93,17 +88,9 @@ class Rules:
         weakref.finalize(self, fast.profile_free, made).atexit = False
         return made
 
-    def classify(self, block: Block, start: int, stop: int) -> bytes:
-        """The class of each packet from ``start`` to ``stop``, without the profile's base, a byte each."""
-        if self._fast is not None:
-            data, index, out = block.data, block.index, bytearray(stop - start)
-            with memoryview(out) as view:
-                self._fast.profile_classify(
-                    self._profile, *_parts(data, index, start), stop - start, companion.address(view)
-                )
-            return bytes(out)
-        decide = self._security if self.profile else self._generic
-        return bytes(map(decide, block.packets(start, stop)))
+    def class_of(self, packet: bytes) -> int:
+        """The class of a packet, without the profile's base."""
+        return self._security(packet) if self.profile else self._generic(packet)
 
     def _generic(self, packet: bytes) -> int:
         found = self._locate(packet)
@@ -137,6 +124,10 @@ class Rules:
         payload = header >= 20 and len(packet) > found.transport + header
         assert found.ports
         return PAYLOAD if payload and not self.dpi_ports.isdisjoint(found.ports) else None
+
+    @cached_property
+    def _set(self) -> set[bytes]:
+        return {self.addresses[i : i + 4] for i in range(0, len(self.addresses) - 3, 4)} - {bytes(4)}
 
     def _in_set(self, found: Found) -> bool:
         return found.addresses[:4] in self._set or found.addresses[4:] in self._set
@@ -189,66 +180,6 @@ class _Given(ctypes.Structure):
     )
 
 
-def _parts(data: memoryview, index: memoryview, start: int) -> tuple[int, int, int]:
-    """What the companion library is told of a block: base, length, and the record of packet ``start``."""
-    return companion.address(data), data.nbytes, companion.address(index) + start * RECORD.size
-
-
-class Tally:
-    """What was admitted and dropped, and how many of each class."""
-
-    def __init__(self, classes: int, admit_mask: int) -> None:
-        self._admits = bytes(admit_mask >> kind & 1 for kind in range(classes)).ljust(256, b"\0")
-        self.mask = admit_mask & 0xFFFFFFFF
-        self._of_each = [0] * classes
-
-    def chosen(self, classes: bytes) -> list[int]:
-        """The positions of those that are admitted."""
-        admitted = classes.translate(self._admits)
-        return list(compress(range(len(classes)), admitted)) if 1 in admitted else []
-
-    def add(self, classes: bytes) -> None:
-        """Count these."""
-        self._of_each = [count + classes.count(kind) for kind, count in enumerate(self._of_each)]
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """(admitted, dropped, packets of each class)."""
-        of_each = self._of_each
-        admitted = sum(count for kind, count in enumerate(of_each) if self._admits[kind])
-        return (admitted, sum(of_each) - admitted, *of_each)
-
-
-class Writer:
-    """Packets one after the other in a buffer: u32 caplen (little-endian), u8 class, the bytes."""
-
-    def __init__(self, buffer: memoryview) -> None:
-        self._buffer = buffer
-        self.used = self.overflow = 0
-
-    def write(self, block: Block, start: int, classes: bytes, tally: Tally, base: int) -> None:
-        """Those that are admitted; one that finds no room is left out, and a smaller one may follow it."""
-        fast = companion.current()
-        if fast is not None:
-            data, index, used = block.data, block.index, ctypes.c_uint64(self.used)
-            self.overflow += fast.profile_write(
-                *_parts(data, index, start),
-                *(len(classes), classes, tally.mask, base),
-                *(companion.address(self._buffer), self._buffer.nbytes, ctypes.byref(used)),
-            )
-            self.used = used.value
-            return
-        for at in tally.chosen(classes):
-            packet = block[start + at]
-            end = self.used + 5 + packet.nbytes
-            if end > self._buffer.nbytes:
-                self.overflow += 1
-                continue
-            self._buffer[self.used : self.used + 5] = struct.pack("<IB", packet.nbytes, base + classes[at])
-            self._buffer[self.used + 5 : end] = packet
-            self.used = end
-
-
 def batch(block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
     """The packets' bytes, one after the other, and (sec, usec, offset, caplen) of each as native u32."""
     fast = companion.current()
@@ -263,11 +194,11 @@ def batch(block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
 
 
 def _fast_batch(fast: companion.Companion, block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
-    data, index, count = block.data, block.index, stop - start
-    base, length, records = _parts(data, index, start)
+    ((base, length, records), keeper), count = block.located(start), stop - start
     out = bytearray(fast.savefile_size(records, count, length) - 16 * count)
     meta = bytearray(count * _META.size)
     with memoryview(out) as to, memoryview(meta) as meta_to:
         places = companion.address(to), companion.address(meta_to)
         fast.profile_batch(base, length, records, count, *places)
+    del keeper
     return bytes(out), bytes(meta)

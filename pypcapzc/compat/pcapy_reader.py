@@ -9,6 +9,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import length_hint
 from typing import Any, cast
 
 from .. import errors
@@ -18,13 +19,12 @@ from ..constants import PCAP_ERROR, PCAP_ERROR_ACTIVATED
 from ..linktypes import dlt_to_linktype
 from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
-from .cursor import Cursor
+from .cursor import Cursor, call_for_each
 from .opening import open_live
-from .pcapy_classes import GENERIC_CLASSES, Rules, Tally, Writer, batch
+from .pcapy_classes import Rules, batch
+from .pcapy_sieve import Sieve, sieve
 
 _SECOND_US = 1_000_000
-_FEW = 50
-"""Below one in so many, taking packets one at a time is cheaper than taking all."""
 _INT_MAX = 2**31 - 1
 _SOL_PACKET, _PACKET_FANOUT = 263, 18  # linux/socket.h, linux/if_packet.h
 
@@ -82,14 +82,6 @@ def _pairs(block: Block, start: int) -> Iterator[tuple[Pkthdr, bytes]]:
     return block.pairs_with_records(Pkthdr, start)
 
 
-def _chosen(block: Block, start: int, stop: int, chosen: list[int]) -> list[tuple[Pkthdr, bytes]]:
-    """Those at ``chosen`` of the packets from ``start`` to ``stop``."""
-    if len(chosen) * _FEW < stop - start:
-        return [next(block.pairs_with_records(Pkthdr, start + at)) for at in chosen]
-    pairs = list(block.pairs_with_records(Pkthdr, start, stop))
-    return [pairs[at] for at in chosen]
-
-
 class Reader:
     """Packets of a device or a savefile."""
 
@@ -103,7 +95,7 @@ class Reader:
         self._closed = False
         self._blocking = True
         self._file: Any = None
-        self._tally = Tally(GENERIC_CLASSES, 0)
+        self._sieve = Sieve(Rules(), 0, Pkthdr)
 
     # --- before activation -----------------------------------------------------------------------
 
@@ -243,22 +235,19 @@ class Reader:
         """
         cursor, limit = self._opened(), operator.index(cnt)
         rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        self._tally = tally = Tally(rules.classes, operator.index(admit_mask))
-        for block, start, stop in self._ranges(cursor, limit):
-            classes = rules.classify(block, start, stop)
-            chosen = tally.chosen(classes)
-            pairs = _chosen(block, start, stop, chosen)
-            done = stop - start
+        self._sieve = found = sieve(rules, operator.index(admit_mask), Pkthdr)
+        for block, start in self._sifted(cursor, limit, found):
+            admitted = found.admitted(block, start)
             try:
-                for at, (header, packet) in zip(chosen, pairs, strict=True):
-                    cb(header, packet, rules.base + classes[at])
+                call_for_each(cb, admitted)
+                if length_hint(admitted):
+                    raise StopIteration  # the callback did, which ends an iteration silently
             except BaseException:
-                done = at + 1
-                cursor.give_back(stop - start - done)
+                cursor.give_back(found.undo(admitted))
                 raise
             finally:
-                tally.add(classes[:done])
-        return tally.counts
+                del admitted  # it keeps the block
+        return found.counts
 
     def loop_to_buffer(
         self,
@@ -280,33 +269,35 @@ class Reader:
         """
         cursor, limit = self._opened(), operator.index(cnt)
         rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        tally = Tally(rules.classes, operator.index(admit_mask))
         with memoryview(writable_buf).cast("B") as buffer:
             if buffer.readonly:
                 raise TypeError("loop_to_buffer() needs a writable buffer")
-            writer = Writer(buffer)
-            for block, start, stop in self._ranges(cursor, limit):
-                classes = rules.classify(block, start, stop)
-                writer.write(block, start, classes, tally, rules.base)
-                tally.add(classes)
-        written, dropped, *of_each = tally.counts
-        return (written - writer.overflow, dropped, writer.overflow, writer.used, *of_each)
+            found = sieve(rules, operator.index(admit_mask), Pkthdr, buffer)
+            for _ in self._sifted(cursor, limit, found):
+                pass
+        written, dropped, *of_each = found.counts
+        overflow, used = found.written
+        return (written - overflow, dropped, overflow, used, *of_each)
 
     def filtered_stats(self) -> tuple[int, ...]:
-        """(admitted, dropped, packets of each class) of the loop_filtered() that runs, or ran last."""
-        return self._tally.counts
+        """(admitted, dropped, packets of each class) of the loop_filtered() that runs, or ran last.
 
-    def _ranges(self, cursor: Cursor[Pkthdr], limit: int) -> Iterator[tuple[Block, int, int]]:
-        """What a loop() of ``limit`` packets sees, a block at a time."""
+        While it runs, the packets of a block count at once.
+        """
+        return self._sieve.counts
+
+    def _sifted(self, cursor: Cursor[Pkthdr], limit: int, found: Sieve) -> Iterator[tuple[Block, int]]:
+        """Where the sieve has found packets that the program is to be told of: block, and first packet."""
         left = limit if limit > 0 else _INT_MAX
         while left:
             with translated():
-                found = cursor.take(left, None)
-            if found is None:
+                part = cursor.sift(found.native, left)
+            if part is None:
                 return
             if limit > 0:
-                left -= found[2] - found[1]
-            yield found
+                left -= part.passed + part.stop - part.start
+            if part.block is not None and (part.looked or found.look(part.block, part.start, part.stop)):
+                yield part.block, part.start
 
     # --- control ---------------------------------------------------------------------------------
 

@@ -111,9 +111,9 @@ def _rows(block: Block, indices: Any) -> Array:
         index = np.frombuffer(block.index, decode.RECORDS)
         rows.view(f"V{RECORD.size}")[:] = index.view(f"V{RECORD.size}")[positions]
     elif positions.size:
-        (_, _, index), keeper = block.located()
+        (_, _, records), keeper = block.located()
         wanted = companion.address(positions), positions.size, companion.address(rows)
-        if library.rows(index, len(block), *wanted) != positions.size:
+        if library.rows(records, len(block), *wanted) != positions.size:
             raise _outside(positions, len(block))
         del keeper
     return rows

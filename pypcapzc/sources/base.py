@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import companion
 from ..block import Block, Lease
@@ -47,6 +47,16 @@ class Pace:
     def patience(self, now: float) -> float | None:
         """Seconds until it is due, and a bit more; None where it never is."""
         return max(self._emptied + self.seconds - now, 0) + self.SLACK if self.seconds > 0 else None
+
+
+class Sifted(NamedTuple):
+    """What Source.sift() has found."""
+
+    passed: int
+    """Packets of blocks that were given back because the sieve had nothing in them for the program."""
+    block: Block | None
+    looked: bool
+    """The sieve has looked at this block."""
 
 
 class Source(ABC):
@@ -103,6 +113,15 @@ class Source(ABC):
         """A block of at most ``limit`` packets, or None where there is nothing now (or ``exhausted``)."""
         lease = self._next(limit)
         return Block(lease) if lease is not None else None
+
+    def sift(self, sieve: int, limit: int) -> Sifted | None:
+        """A block of at most ``limit`` packets as of next_block(), for a struct sieve (csrc/profiles.c).
+
+        Where that can be done, blocks in which the sieve finds nothing are given back at once, in C; they
+        count for ``limit``.
+        """
+        block = self.next_block(limit)
+        return Sifted(0, block, False) if block is not None else None
 
     def next_packets(self, limit: int) -> Iterator[tuple[int, bytes]] | None:
         """The same as (ts_ns, bytes) of each packet."""

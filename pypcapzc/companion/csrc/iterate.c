@@ -1,6 +1,6 @@
 /*
- * Iterators over a block's packets: of each the bytes or a view, by itself or in a pair behind its time or its
- * record.
+ * Iterators over a block's packets: of each the bytes or a view, by itself or in a tuple behind its time or its
+ * record, and with a number behind it.
  *
  * The objects are made when their turn comes, so that a program that goes from packet to packet gets memory that
  * is still in the cache, where lists of them would take new memory for each.
@@ -26,6 +26,7 @@ struct each {
 	uint32_t		at;		/* the next one's place in the index */
 	enum stamp		stamp;
 	unsigned		forks;
+	const uint8_t		*kinds;		/* a number that stands behind each packet, or NULL */
 	object			*type;		/* RECORD: what to make */
 	object			*whole;		/* a memoryview of the block, for views; NULL: bytes */
 	object			*keeper;	/* keeps base and the index alive; NULL at the end */
@@ -95,21 +96,24 @@ packet_of(struct each *each, const struct record *r)
 }
 
 static object *
-make(struct each *each, const struct record *r)
+make(struct each *each, uint32_t at)
 {
-	object *stamp, *packet;
+	const struct record *r = &each->index[at];
+	object *items[3];
+	int count = 0;
 
 	if (each->stamp == NONE)
 		return (packet_of(each, r));
-	stamp = stamp_of(each, r);
-	if (stamp == NULL)
-		return (NULL);
-	packet = packet_of(each, r);
-	if (packet == NULL) {
-		pczc_py.decref(stamp);
-		return (NULL);
-	}
-	return (pczc_pair(&each->cells, stamp, packet));
+	items[count++] = stamp_of(each, r);
+	if (items[0] != NULL)
+		items[count++] = packet_of(each, r);
+	if (items[count - 1] != NULL && each->kinds != NULL)
+		items[count++] = pczc_py.from_u64(each->kinds[at]);
+	if (items[count - 1] != NULL)
+		return (pczc_tuple(&each->cells, items, count));
+	while (--count > 0)
+		pczc_py.decref(items[count - 1]);
+	return (NULL);
 }
 
 /* Let go of the block.  That may run code of Python's, which may come back here: it finds an end. */
@@ -145,7 +149,7 @@ next(object *it)
 		return (NULL);
 	}
 	__atomic_store_n(&each->at, at + 1, __ATOMIC_RELAXED);
-	made = make(each, &each->index[at]);
+	made = make(each, at);
 	if (made == NULL)
 		__atomic_store_n(&each->at, at, __ATOMIC_RELAXED);
 	return (made);
@@ -243,7 +247,7 @@ pczc_forked(void)
  */
 object *
 pczc_each(object *iterator, int stamp, object *type, const u_char *base, uint64_t length,
-    const struct record *index, uint32_t count, object *whole, object *keeper)
+    const struct record *index, uint32_t count, const uint8_t *kinds, object *whole, object *keeper)
 {
 	object *it = pczc_py.alloc(iterator, 0);
 	struct each *each;
@@ -255,6 +259,7 @@ pczc_each(object *iterator, int stamp, object *type, const u_char *base, uint64_
 	each->length = length;
 	each->index = index;
 	each->count = count;
+	each->kinds = kinds;
 	each->stamp = (enum stamp)stamp;
 	each->forks = forks;
 	each->type = type;

@@ -1,6 +1,6 @@
 /*
- * The classes of pcapy-ng's two profiles, as pypcapzc/compat/pcapy_classes.py describes them, decided for many
- * packets of a block in one call; and writing packets into memory one after the other.
+ * The classes of pcapy-ng's two profiles, as pypcapzc/compat/pcapy_classes.py describes them, decided for whole
+ * blocks in one call; those that are admitted told of or written into memory one after the other.
  *
  * Nothing here needs the interpreter: callers release its lock.  A struct profile is for one thread at a time.
  */
@@ -270,53 +270,154 @@ security(struct profile *p, const u_char *packet, u_int caplen)
 	return (NOISE);
 }
 
-/* The class of each of `count` packets into `classes`. */
-void
-pczc_profile_classify(struct profile *p, const u_char *base, uint64_t length,
-    const struct record *index, uint32_t count, uint8_t *classes)
+/*
+ * What a loop lets pass, and what it has seen; Sieve in pcapy_sieve.py has the same fields.  Admitted packets are
+ * copied into `buffer`, where there is one, else the sieve tells of those of the block it looked at last.
+ */
+#define CLASSES		6
+
+struct sieve {
+	struct profile	*profile;
+	u_char		*buffer;
+	uint64_t	size, used;	/* bytes of the buffer */
+	uint64_t	overflow;	/* packets that found no room there */
+	uint64_t	counts[CLASSES];
+	uint32_t	mask;		/* bits of the classes that are admitted */
+	uint32_t	class_base;
+	uint32_t	room;		/* packets that there is memory for */
+	uint32_t	count;		/* packets of the block it looked at last */
+	uint32_t	admitted;	/* of them */
+	struct record	*records;	/* of those admitted */
+	uint32_t	*positions;	/* where in the block they are */
+	uint8_t		*kinds;		/* their classes, with the base */
+	uint8_t		*classes;	/* of all packets of the block, without */
+};
+
+static int
+make_room(struct sieve *s, uint32_t count)
 {
-	uint32_t i;
+	size_t each = sizeof(*s->records) + sizeof(*s->positions) + sizeof(*s->kinds) + sizeof(*s->classes);
+	u_char *memory;
 
-	for (i = 0; i < count; i++) {
-		const u_char *packet = base + index[i].offset;
-		u_int caplen = record_caplen(&index[i], length);
+	if (count <= s->room)
+		return (0);
+	memory = realloc(s->records, count * each);
+	if (memory == NULL)
+		return (-1);
+	s->records = (struct record *)memory;
+	s->positions = (uint32_t *)(s->records + count);
+	s->kinds = (uint8_t *)(s->positions + count);
+	s->classes = s->kinds + count;
+	s->room = count;
+	return (0);
+}
 
-		classes[i] = (uint8_t)(p->rules.security ? security(p, packet, caplen) :
-		    generic(p, packet, caplen));
+void
+pczc_sieve_free(struct sieve *s)
+{
+	free(s->records);
+	s->records = NULL;
+	s->room = s->count = s->admitted = 0;
+}
+
+/* u32 caplen, u8 class, the bytes; a smaller packet may still find room behind one that did not. */
+static void
+write_packet(struct sieve *s, const u_char *packet, uint32_t caplen, uint8_t kind)
+{
+	u_char *to = s->buffer + s->used;
+
+	if (s->size - s->used < 5 + (uint64_t)caplen) {
+		s->overflow++;
+		return;
 	}
+	to[0] = (u_char)caplen;
+	to[1] = (u_char)(caplen >> 8);
+	to[2] = (u_char)(caplen >> 16);
+	to[3] = (u_char)(caplen >> 24);
+	to[4] = kind;
+	memcpy(to + 5, packet, caplen);
+	s->used += 5 + (uint64_t)caplen;
 }
 
 /*
- * Those of `count` packets whose class is in `mask`, one after the other: u32 caplen, u8 class (plus
- * `class_base`), the bytes.  `used` says where in the `size` bytes of `buffer` to begin, and then where it
- * ended.  Gives how many found no room.
+ * Look at the packets of a block.  Gives how many there are that the program has to be told of, or -1 where there
+ * is no memory for that: then it has looked at none.
  */
-uint32_t
-pczc_profile_write(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
-    const uint8_t *classes, uint32_t mask, uint32_t class_base, u_char *buffer, uint64_t size,
-    uint64_t *used)
+int
+pczc_sieve(struct sieve *s, const u_char *base, uint64_t length, const struct record *index,
+    uint32_t count)
 {
-	uint32_t i, overflow = 0, caplen;
-	u_char *to;
+	uint32_t i, caplen;
+	uint8_t class;
 
+	s->admitted = s->count = 0;
+	if (s->buffer == NULL && make_room(s, count) != 0)
+		return (-1);
+	s->count = count;
 	for (i = 0; i < count; i++) {
-		if (!(mask >> classes[i] & 1))
-			continue;
+		const u_char *packet = base + index[i].offset;
+
 		caplen = record_caplen(&index[i], length);
-		if (size - *used < 5 + (uint64_t)caplen) {
-			overflow++;
+		class = (uint8_t)(s->profile->rules.security ? security(s->profile, packet, caplen) :
+		    generic(s->profile, packet, caplen));
+		s->counts[class]++;
+		if (s->buffer == NULL)
+			s->classes[i] = class;
+		if (!(s->mask >> class & 1))
+			continue;
+		if (s->buffer != NULL) {
+			write_packet(s, packet, caplen, (uint8_t)(s->class_base + class));
 			continue;
 		}
-		to = buffer + *used;
-		to[0] = (u_char)caplen;
-		to[1] = (u_char)(caplen >> 8);
-		to[2] = (u_char)(caplen >> 16);
-		to[3] = (u_char)(caplen >> 24);
-		to[4] = (u_char)(class_base + classes[i]);
-		memcpy(to + 5, base + index[i].offset, caplen);
-		*used += 5 + (uint64_t)caplen;
+		s->records[s->admitted] = index[i];
+		s->positions[s->admitted] = i;
+		s->kinds[s->admitted++] = (uint8_t)(s->class_base + class);
 	}
-	return (overflow);
+	return ((int)s->admitted);
+}
+
+/* struct pcap_zc_block of the patched libpcap (pcap_zc_next(3PCAP)). */
+struct zc_block {
+	const u_char		*base;
+	const struct record	*index;
+	uint64_t		cookie;
+	uint32_t		length, count, slot, flags;
+};
+
+#define BLOCKS_AT_A_TIME	32	/* then signals and other threads have their turn */
+#define AGAIN			2	/* pcap_zc_next() gives nothing like that */
+
+/*
+ * Take blocks from the patched libpcap, without waiting, and give those back at once that have nothing for the
+ * program; `passed` becomes the number of their packets, which will not exceed `limit`.  Gives AGAIN, or what
+ * pcap_zc_next() gave last: where that is 1, `block` is lent, and `looked` says whether the sieve has looked at it.
+ */
+int
+pczc_sift(void *pcap, int (*zc_next)(void *, struct zc_block *, int),
+    int (*zc_release)(void *, struct zc_block *), struct sieve *s, uint64_t limit,
+    struct zc_block *block, uint64_t *passed, int *looked)
+{
+	int i, status;
+
+	*passed = 0;
+	*looked = 0;
+	for (i = 0; i < BLOCKS_AT_A_TIME; i++) {
+		status = zc_next(pcap, block, 0);
+		if (status != 1 || block->count > limit - *passed)
+			return (status);
+		switch (pczc_sieve(s, block->base, block->length, block->index, block->count)) {
+		case 0:
+			*passed += block->count;
+			(void)zc_release(pcap, block);
+			break;
+		case -1:
+			return (status);
+		default:
+			*looked = 1;
+			return (status);
+		}
+	}
+	return (AGAIN);
 }
 
 struct batch_record {

@@ -52,13 +52,13 @@ struct cell {
 struct cells {
 	struct cell	packets[SIZES][PAIRED];
 	struct cell	records[PAIRED];
-	object		*pair;
+	object		*tuple;
 };
 
 /* They give a new reference, or NULL with the exception set. */
 object	*pczc_packet(struct cells *, const char *, uint32_t);
 object	*pczc_record(struct cells *, object *, const void *, uint32_t);
-object	*pczc_pair(struct cells *, object *, object *);	/* takes the references */
+object	*pczc_tuple(struct cells *, object *const *, int);	/* takes the references */
 void	pczc_forget(struct cells *);
 void	pczc_learn(void);
 

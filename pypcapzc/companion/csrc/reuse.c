@@ -4,7 +4,7 @@
  * A program that goes over packets one by one, as most do, has dropped the one before the last when the next one
  * is due.  So the last ones are remembered, with a reference, and one that nobody else refers to is filled with
  * the next packet: nobody can tell.  What a program keeps is never touched, as it is then referred to; that is
- * how zip() reuses its pairs, and the interpreter grows bytes in place.  With packets of 60 to 1500 bytes that
+ * how zip() reuses its tuples, and the interpreter grows bytes in place.  With packets of 60 to 1500 bytes that
  * saves 35 of 185 nanoseconds; below 512 bytes, where Python's own allocator serves, nothing.
  *
  * It takes knowing where the interpreter has an object's count of references, its size and its hash.
@@ -120,26 +120,26 @@ pczc_record(struct cells *cells, object *type, const void *data, uint32_t size)
 	return (made);
 }
 
+/* `count` objects, always as many for the same `cells`. */
 object *
-pczc_pair(struct cells *cells, object *first, object *second)
+pczc_tuple(struct cells *cells, object *const *items, int count)
 {
-	object *pair = cells->pair;
+	object *tuple = cells->tuple;
+	int i;
 
-	if (pair == NULL || count_of(pair) != 1) {
-		cells->pair = NULL;
-		pczc_py.decref(pair);
-		pair = pczc_py.tuple_new(2);
-		if (pair == NULL) {
-			pczc_py.decref(first);
-			pczc_py.decref(second);
-			return (NULL);
-		}
+	if (tuple == NULL || count_of(tuple) != 1) {
+		cells->tuple = NULL;
+		pczc_py.decref(tuple);
+		tuple = pczc_py.tuple_new(count);
 	}
-	pczc_py.tuple_set(pair, 0, first);
-	pczc_py.tuple_set(pair, 1, second);
-	if (counted)
-		cells->pair = shared(pair);
-	return (pair);
+	for (i = 0; i < count; i++)
+		if (tuple != NULL)
+			pczc_py.tuple_set(tuple, i, items[i]);
+		else
+			pczc_py.decref(items[i]);
+	if (counted && tuple != NULL)
+		cells->tuple = shared(tuple);
+	return (tuple);
 }
 
 /* Let go of all that is remembered. */
@@ -150,7 +150,7 @@ pczc_forget(struct cells *cells)
 	struct cell *cell;
 
 	memset(cells, 0, sizeof(*cells));
-	pczc_py.decref(had.pair);
+	pczc_py.decref(had.tuple);
 	for (cell = had.packets[0]; cell < had.records + PAIRED; cell++)
 		if (cell->made != NULL)
 			pczc_py.decref(cell->made);

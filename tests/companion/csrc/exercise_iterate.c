@@ -22,7 +22,7 @@ struct thing {
 	struct thing	*type;
 	int64_t		size;
 	int64_t		hash;
-	char		data[];		/* bytes; of a pair two struct thing * */
+	char		data[];		/* bytes; of a tuple struct thing * */
 };
 
 struct slot { int which; void *what; };
@@ -30,7 +30,7 @@ struct spec { const char *name; int size, item_size; unsigned flags; struct slot
 
 struct thing *pczc_start(const struct api *, uint64_t, int);
 struct thing *pczc_each(object *, int, object *, const u_char *, uint64_t, const struct record *, uint32_t,
-    object *, object *);
+    const uint8_t *, object *, object *);
 void pczc_forked(void);
 
 static enum layout layout;
@@ -38,7 +38,7 @@ static long living, failures_in;	/* fail when this reaches 0 */
 static struct spec spec;
 static void (*dealloc)(object *);
 static object *(*next)(object *);
-static struct thing *iterators, pairs, *record_type, *whole, *keeper;
+static struct thing *iterators, tuples, *record_type, *whole, *keeper;
 
 static void
 die(const char *what)
@@ -85,7 +85,8 @@ incref(object *o)
 static void
 decref(object *o)
 {
-	struct thing *t = o, *items[2];
+	struct thing *t = o, *items[3];
+	int64_t i;
 
 	if (t == NULL || --t->count > bias())
 		return;
@@ -93,10 +94,10 @@ decref(object *o)
 		dealloc(t);
 		return;
 	}
-	if (t->type == &pairs) {
-		memcpy(items, t->data, sizeof(items));
-		decref(items[0]);
-		decref(items[1]);
+	if (t->type == &tuples) {
+		memcpy(items, t->data, (size_t)t->size * sizeof(*items));
+		for (i = 0; i < t->size; i++)
+			decref(items[i]);
 	}
 	free_object(t);
 }
@@ -165,8 +166,11 @@ hash(object *o)
 static object *
 number(unsigned long long value)
 {
-	(void)value;
-	return (make(NULL, 0));
+	struct thing *o = make(NULL, 0);
+
+	if (o != NULL)
+		o->size = (int64_t)value;
+	return (o);
 }
 
 static object *
@@ -191,7 +195,11 @@ slice(object *o, py_ssize from, py_ssize to)
 static object *
 tuple_new(py_ssize size)
 {
-	return (make(&pairs, (size_t)size * sizeof(void *)));
+	struct thing *o = make(&tuples, (size_t)size * sizeof(void *));
+
+	if (o != NULL)
+		o->size = size;
+	return (o);
 }
 
 static int
@@ -199,8 +207,8 @@ tuple_set(object *o, py_ssize i, object *item)
 {
 	struct thing *t = o, *had;
 
-	if (t->type != &pairs || t->count != 1 + bias() || item == NULL)
-		die("a pair that others have is changed");
+	if (t->type != &tuples || t->count != 1 + bias() || item == NULL)
+		die("a tuple that others have is changed");
 	memcpy(&had, t->data + i * (py_ssize)sizeof(had), sizeof(had));
 	memcpy(t->data + i * (py_ssize)sizeof(had), &item, sizeof(item));
 	decref(had);
@@ -248,12 +256,14 @@ drop(struct kept *k)
 
 /* What next() gave, as a program gets it; some it keeps, some of its hashes it asks for. */
 static void
-take(struct kept *k, object *given, int stamp, const struct record *r)
+take(struct kept *k, object *given, int stamp, const struct record *r, const uint8_t *kind)
 {
-	struct thing *items[2] = { NULL, given };
+	struct thing *items[3] = { NULL, given, NULL };
 
 	if (stamp != 0)
-		memcpy(items, ((struct thing *)given)->data, sizeof(items));
+		memcpy(items, ((struct thing *)given)->data, (kind != NULL ? 3 : 2) * sizeof(*items));
+	if (stamp != 0 && kind != NULL && items[2]->size != *kind)
+		die("another number stands behind the packet");
 	k->r = r;
 	k->packet = items[1];
 	k->record = stamp == 4 ? items[0] : NULL;
@@ -265,7 +275,7 @@ take(struct kept *k, object *given, int stamp, const struct record *r)
 		hash(k->packet);
 	if (rand() % 8)
 		decref(given);
-	else {		/* the pair itself is kept a while, which here means: until it is dropped out of turn */
+	else {		/* the tuple itself is kept a while, which here means: until it is dropped out of turn */
 		incref(given);
 		decref(given);
 		decref(given);
@@ -276,15 +286,18 @@ static void
 iterate(const u_char *base, uint64_t length, const struct record *index, uint32_t count)
 {
 	struct kept kept[KEPT];
+	uint8_t of_each[200], *kinds = rand() % 3 ? NULL : of_each;
 	int stamp = rand() % 5, views = rand() % 4 == 0, keep = 1 + rand() % 8, i;
 	uint32_t at = 0, stop = rand() % 2 ? count : (uint32_t)rand() % (count + 1);
 	struct thing *it;
 	object *given;
 
 	memset(kept, 0, sizeof(kept));
-	it = pczc_each(iterators, stamp, record_type, base, length, index, count, views ? whole : NULL, keeper);
+	for (i = 0; i < (int)sizeof(of_each); i++)
+		of_each[i] = (uint8_t)rand();
+	it = pczc_each(iterators, stamp, record_type, base, length, index, count, kinds, views ? whole : NULL, keeper);
 	while (at < stop) {
-		failures_in = rand() % 4 ? -1 : 1 + rand() % 3;
+		failures_in = rand() % 4 ? -1 : 1 + rand() % 4;
 		given = next(it);
 		if (given == NULL) {
 			if (failures_in > 0)
@@ -296,7 +309,8 @@ iterate(const u_char *base, uint64_t length, const struct record *index, uint32_
 			check(&kept[i], base, length, views);
 			drop(&kept[i]);
 		}
-		take(&kept[i], given, stamp, &index[at++]);
+		take(&kept[i], given, stamp, &index[at], kinds != NULL ? &kinds[at] : NULL);
+		at++;
 	}
 	failures_in = -1;
 	if (stop == count && (next(it) != NULL || next(it) != NULL))
@@ -314,7 +328,7 @@ iterate(const u_char *base, uint64_t length, const struct record *index, uint32_
 static void
 in_child(const struct record *index)
 {
-	struct thing *it = pczc_each(iterators, 1, NULL, (const u_char *)"", 0, index, 1, NULL, keeper);
+	struct thing *it = pczc_each(iterators, 1, NULL, (const u_char *)"", 0, index, 1, NULL, NULL, keeper);
 
 	pczc_forked();
 	if (next(it) != NULL)
