@@ -8,7 +8,7 @@ two libraries take turns, and what each admits is compared with the manifest.
 Equal work: pcapy-ng calls a function that does nothing for each admitted packet, with its header and its
 bytes; here a loop that does nothing goes over (ts_ns, bytes) of each.  Into a buffer both copy the admitted
 packets and tell where they are.  next_batch() with a slice for each packet stands beside the iteration of a
-capture.
+capture.  With --stand-in the peer's program runs on pypcapzc's stand-in for pcapy too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 _CONSUMER = "benchmarks.consumers.selection"
 _TIMEOUT = 300
 _PEER = next(contestant for contestant in peers.CONTESTANTS if contestant.name == "pcapy-ng")
-_OURS, _THEIRS = "pypcapzc", "pcapy-ng"
+_OURS, _THEIRS, _STAND_IN = "pypcapzc", "pcapy-ng", "stand-in"
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="scenarios with this in their name")
     parser.add_argument("--venvs", type=Path, default=None, help="folder of the peers' virtual environments")
     parser.add_argument("--scratch", type=Path, default=None, help="folder for the savefile (200 MB)")
+    parser.add_argument("--stand-in", action="store_true", help="measure the stand-in for pcapy too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--out", type=Path, help="folder for selection.json and selection.md")
     options = parser.parse_args(arguments)
@@ -104,7 +105,9 @@ def _generated(folder: Path, packets: int) -> dict[str, Any]:
     return manifest
 
 
-def _run(who: str, python: str, scenario: Scenario, manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _run(
+    who: str, python: list[str], scenario: Scenario, manifest: dict[str, Any], folder: Path
+) -> dict[str, Any]:
     members = folder / "addresses"
     if scenario.addresses is not None:
         members.write_bytes(struct.pack(f"!{len(scenario.addresses)}I", *scenario.addresses))
@@ -118,7 +121,7 @@ def _run(who: str, python: str, scenario: Scenario, manifest: dict[str, Any], fo
         "buffer": manifest["bytes"] + 5 * manifest["packets"] if scenario.into == "buffer" else 0,
     }
     done = subprocess.run(
-        [python, "-m", _CONSUMER, who, json.dumps(run)],
+        [*python, "-m", _CONSUMER, _OURS if who == _OURS else _THEIRS, json.dumps(run)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -126,7 +129,7 @@ def _run(who: str, python: str, scenario: Scenario, manifest: dict[str, Any], fo
         check=True,
     )
     found: dict[str, Any] = json.loads(done.stdout)
-    may_exceed = who == _THEIRS and scenario.peer_may_exceed
+    may_exceed = who != _OURS and scenario.peer_may_exceed
     admitted = found["admitted"]
     if admitted < scenario.expected or (admitted > scenario.expected and not may_exceed):
         raise SystemExit(f"{scenario.name}: {who} admitted {admitted}, not {scenario.expected}")
@@ -134,7 +137,7 @@ def _run(who: str, python: str, scenario: Scenario, manifest: dict[str, Any], fo
 
 
 def _measured(
-    scenario: Scenario, manifest: dict[str, Any], pythons: dict[str, str], folder: Path, rounds: int
+    scenario: Scenario, manifest: dict[str, Any], pythons: dict[str, list[str]], folder: Path, rounds: int
 ) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = {who: [] for who in pythons}
     for turn in range(rounds):
@@ -148,27 +151,29 @@ def _measured(
         row[who] = {"admitted": found[0]["admitted"], "runs": found, **medians}
     for key in ("wall", "cpu"):
         row[f"{key}_ratio"] = row[_OURS][key] / row[_THEIRS][key]
+        if _STAND_IN in row:
+            row[f"{key}_stand_in"] = row[_STAND_IN][key] / row[_THEIRS][key]
     return row
 
 
 def _table(result: dict[str, Any]) -> str:
     machine, rows = result["environment"], result["scenarios"]
-    lines = [
+    more = ["stand-in, processor time"] if any(_STAND_IN in row for row in rows) else []
+    head = "scenario", "admitted", "pcapy-ng admitted", "ms", "pcapy-ng ms", "processor time", "time", "limit"
+    text = (
         f"{result['packets']:,} packets ({result['bytes'] / 2**20:.0f} MiB), {result['rounds']} runs each in "
         f"turns, medians; {machine['kernel']}, {machine['processors']} x {machine['processor']}, Python "
-        f"{machine['python']}. ms of processor time; the last columns are times pcapy-ng's.",
-        "",
-        "| scenario | admitted | pcapy-ng admitted | ms | pcapy-ng ms | processor time | time | limit |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+        f"{machine['python']}. ms of processor time; the last columns are times pcapy-ng's."
+    )
+    table = []
     for row in rows:
         ours, theirs = row[_OURS], row[_THEIRS]
         cells = [row["name"], f"{ours['admitted']:,}", f"{theirs['admitted']:,}"]
         cells += [f"{1000 * each['cpu']:.0f}" for each in (ours, theirs)]
         cells += [f"{row[key]:.2f}" for key in ("cpu_ratio", "wall_ratio")]
         cells += [f"{row['limit']:g}" + ("" if row["cpu_ratio"] <= row["limit"] else ", exceeded")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        table.append([*cells, *(f"{row['cpu_stand_in']:.2f}" for _ in more)])
+    return "\n".join([text, "", *report.table([*head, *more], table)]).rstrip() + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -182,7 +187,9 @@ def main(arguments: list[str] | None = None) -> int:
         folder = Path(scratch)
         manifest = _generated(folder, options.packets)
         Path(manifest["path"]).read_bytes()  # into the page cache
-        pythons = {_OURS: sys.executable, _THEIRS: peer}
+        pythons = {_OURS: [sys.executable], _THEIRS: [peer]}
+        if options.stand_in:
+            pythons[_STAND_IN] = [sys.executable, "-m", "pypcapzc", "run"]
         rows = []
         for scenario in scenarios(manifest):
             if options.only in scenario.name:
