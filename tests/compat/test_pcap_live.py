@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +16,7 @@ import pytest
 from lab import frames, traffic
 from lab.netns import Lab
 from pypcapzc.compat import pcap
-from pypcapzc.compat.cursor import Cursor
-from support import cli, simulated
+from support import cli, simulated, stand_ins
 
 pytestmark = pytest.mark.netns
 
@@ -128,34 +126,13 @@ def test_ctrl_c(net: Lab, timeout_ms: int, before: Any) -> None:
     try:
         for wait in (lambda: handle.loop(0, print), lambda: next(iter(handle))):
             signal.signal(signal.SIGINT, before)
-            thread = _interrupt_when_it_waits()
+            thread = stand_ins.interrupt_when_it_waits()
             with pytest.raises(KeyboardInterrupt):
                 wait()
             thread.join()
     finally:
         signal.signal(signal.SIGINT, kept)
         handle.close()
-
-
-def _interrupt_when_it_waits() -> threading.Thread:
-    """SIGINT for this process, once its main thread waits for packets."""
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            frame = sys._current_frames()[main]
-            while frame.f_back is not None and frame.f_code is not Cursor.fill.__code__:
-                frame = frame.f_back
-            if frame.f_code is Cursor.fill.__code__:
-                break
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    return thread
 
 
 def test_another_thread_closes(handle: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from lab import frames, traffic
 from lab.netns import Lab
 from pypcapzc.compat import pcapy
-from support import simulated
+from support import simulated, stand_ins
 
 pytestmark = pytest.mark.netns
 
@@ -97,12 +96,13 @@ def test_an_idle_link_holds_nobody(reader: Any) -> None:
 
 def test_ctrl_c(reader: Any) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    thread = stand_ins.interrupt_when_it_waits()
     try:
         with pytest.raises(KeyboardInterrupt):
             reader.loop(-1, print)
     finally:
         signal.signal(signal.SIGINT, before)
+    thread.join()
 
 
 def test_closed_by_its_callback(reader: Any, sender: traffic.Sender) -> None:

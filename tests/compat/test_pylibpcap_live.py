@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from lab.netns import Lab
 from pypcapzc.compat import pylibpcap
 from pypcapzc.compat.pylibpcap.base import Sniff
 from pypcapzc.compat.pylibpcap.exception import LibpcapError
+from support import stand_ins
 
 pytestmark = pytest.mark.netns
 
@@ -56,6 +58,20 @@ def test_an_idle_link_says_so(net: Lab) -> None:
     sniffer = _sniff(net)
     packets = sniffer.capture()
     assert [next(packets), next(packets)] == [(0, 0, b"")] * 2
+    sniffer.close()
+
+
+@pytest.mark.parametrize("timeout", [0, 50])
+def test_ctrl_c(net: Lab, timeout: int) -> None:
+    sniffer = _sniff(net, timeout=timeout)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = stand_ins.interrupt_when_it_waits()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(length for length, _, _ in sniffer.capture() if length)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    thread.join()
     sniffer.close()
 
 

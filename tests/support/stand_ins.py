@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import pytest
 
 from benchmarks import peers
 from lab import savefiles
+from pypcapzc.capture import Capture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -54,6 +58,27 @@ def _did(command: list[str], *arguments: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def interrupt_when_it_waits() -> threading.Thread:
+    """SIGINT for this process, once its main thread waits for packets."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            frame = sys._current_frames()[main]
+            while frame.f_back is not None and frame.f_code is not Capture.next_block.__code__:
+                frame = frame.f_back
+            if frame.f_code is Capture.next_block.__code__:
+                break
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    return thread
 
 
 def packets(count: int) -> list[savefiles.Packet]:
