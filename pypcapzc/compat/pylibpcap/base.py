@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from operator import length_hint
+from typing import Any, NamedTuple
 
 from ... import errors
 from ...block import Block
@@ -207,6 +208,20 @@ class StatsObject:
         self.ps_drop, self.ps_ifdrop = ps_drop, ps_ifdrop
 
 
+class _Part(NamedTuple):
+    """Packets of a block that are handed out one by one."""
+
+    block: Block
+    start: int
+    stop: int
+    pairs: Iterator[tuple[float, bytes]]
+
+    @property
+    def at(self) -> int:
+        """The first one that was not."""
+        return self.stop - length_hint(self.pairs)
+
+
 class Sniff(BasePcap):
     """Packets of a device.
 
@@ -239,13 +254,12 @@ class Sniff(BasePcap):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        self._count, self._capture_cnt = _number(count), 0
+        self._count, self._settled = _number(count), 0
         self._timeout_ms, length = max(_number(timeout), 0), _number(snaplen)
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._writer: Writer | None = None
-        self._block: Block | None = None  # of capture(): handed out are its packets from _written on
-        self._written = self._handed_out = self._end = 0
+        self._part: _Part | None = None  # that capture() is at
         name = "" if filters is None else _text(filters, "filters")
         target = "" if out_file is None else os.path.expanduser(_text(out_file, "out_file"))
         with _translated():
@@ -281,28 +295,31 @@ class Sniff(BasePcap):
                     return
                 yield 0, 0, b""
                 continue
-            yield from self._packets(*found)
-
-    def _packets(self, block: Block, start: int, stop: int) -> Iterator[tuple[int, float, bytes]]:
-        """Those of a block, which count and go to ``out_file`` as they are handed out."""
-        self._block, self._written, self._handed_out, self._end = block, start, start, stop
-        try:
-            for seconds, data in block.pairs_in_seconds(start, stop):
-                self._handed_out += 1
-                self._capture_cnt += 1
-                yield len(data), seconds, data
-        finally:
-            self._settle()
+            pairs = found[0].pairs_in_seconds(*found[1:])
+            self._part = _Part(*found, pairs)
+            try:
+                for seconds, data in pairs:
+                    yield len(data), seconds, data
+            finally:
+                self._settle()
 
     def _settle(self) -> None:
-        """Write what was handed out, and give back what was not."""
-        block, self._block = self._block, None
-        if block is None:
+        """Count what capture() has handed out, write it to ``out_file``, and give back what it has not."""
+        part, self._part = self._part, None
+        if part is None:
             return
-        self._cursor.give_back(self._end - self._handed_out)
+        stop = part.at
+        self._settled += stop - part.start
+        self._cursor.give_back(part.stop - stop)
         if self._writer is not None:
             with _translated():
-                self._writer.write(block, self._written, self._handed_out)
+                self._writer.write(part.block, part.start, stop)
+
+    @property
+    def _capture_cnt(self) -> int:
+        """Packets that were handed out."""
+        part = self._part
+        return self._settled + (part.at - part.start if part is not None else 0)
 
     def _left(self, before: int) -> int:
         """Packets still wanted since ``capture_cnt`` was ``before``."""
@@ -326,7 +343,7 @@ class Sniff(BasePcap):
                 block, start, stop = found
                 if self._writer is not None:
                     self._writer.write(block, start, stop)
-                self._capture_cnt += stop - start
+                self._settled += stop - start
 
     def is_running_nonblocking(self) -> bool:
         """Whether that thread captures."""
