@@ -109,6 +109,7 @@ class _Buffer(Structure):
 _VIEW = POINTER(_Buffer)
 _PYTHON = {
     "pczc_start": (py_object, (POINTER(Api), c_uint64, c_int)),
+    "pczc_batch": (py_object, (c_void_p, c_uint64, c_void_p, c_uint32)),
     "pczc_each": (
         py_object,
         (
@@ -146,7 +147,6 @@ _C = {
     "pczc_enter_six": (None, (c_void_p, c_void_p, c_void_p, c_uint64)),
     "pczc_rows": (c_uint64, (c_void_p, c_uint32, c_void_p, c_uint64, c_void_p)),
     "pczc_gather": (c_uint32, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_uint64)),
-    "pczc_profile_batch": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_void_p)),
 }
 """Called without it."""
 

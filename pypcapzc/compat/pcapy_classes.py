@@ -184,21 +184,13 @@ def batch(block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
     """The packets' bytes, one after the other, and (sec, usec, offset, caplen) of each as native u32."""
     fast = companion.current()
     if fast is not None:
-        return _fast_batch(fast, block, start, stop)
+        (base, length, records), keeper = block.located(start)
+        found: tuple[bytes, bytes] = fast.batch(base, length, records, stop - start)
+        del keeper
+        return found
     data, meta, offset = b"".join(block.packets(start, stop)), bytearray(), 0
     for ts_ns, _, caplen, _, _ in RECORD.iter_unpack(block.index[start * RECORD.size : stop * RECORD.size]):
         us = ts_ns // 1000
         meta += _META.pack(us // 1_000_000 & 0xFFFFFFFF, us % 1_000_000, offset, caplen)
         offset += caplen
     return data, bytes(meta)
-
-
-def _fast_batch(fast: companion.Companion, block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
-    ((base, length, records), keeper), count = block.located(start), stop - start
-    out = bytearray(fast.savefile_size(records, count, length) - 16 * count)
-    meta = bytearray(count * _META.size)
-    with memoryview(out) as to, memoryview(meta) as meta_to:
-        places = companion.address(to), companion.address(meta_to)
-        fast.profile_batch(base, length, records, count, *places)
-    del keeper
-    return bytes(out), bytes(meta)

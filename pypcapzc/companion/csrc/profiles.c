@@ -419,26 +419,3 @@ pczc_sift(void *pcap, int (*zc_next)(void *, struct zc_block *, int),
 	}
 	return (AGAIN);
 }
-
-struct batch_record {
-	uint32_t	sec, usec, offset, caplen;
-};
-
-/* All packets' bytes one after the other into `out`, which is as large as the sum of the caplens. */
-void
-pczc_profile_batch(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
-    u_char *out, struct batch_record *meta)
-{
-	uint32_t i, offset = 0;
-	uint64_t us;
-
-	for (i = 0; i < count; i++) {
-		us = index[i].ts_ns / 1000;
-		meta[i].sec = (uint32_t)(us / 1000000);
-		meta[i].usec = (uint32_t)(us % 1000000);
-		meta[i].offset = offset;
-		meta[i].caplen = record_caplen(&index[i], length);
-		memcpy(out + offset, base + index[i].offset, meta[i].caplen);
-		offset += meta[i].caplen;
-	}
-}
