@@ -54,9 +54,13 @@ def run(who: str, work: str, rate: float, seconds: float) -> dict[str, Any]:
             raise TimeoutError("sniff() has not begun")
         generator = traffic.start("--device", "zc1", "--rate", str(rate), "--duration", str(seconds))
         sent = traffic.finish(generator, timeout=_PATIENCE + 10 * seconds)
-        time.sleep(1)  # scapy's 64 KiB are read by then, and what the kernel held back has come
+        before = -1
+        while seen > before:  # scapy's 64 KiB are read after a second, and what the kernel held back has come
+            before = seen
+            time.sleep(1)
+            if work == LOOKS:  # what is still in our buffer is not lost: prn would get it, minutes later
+                break
         sniffer.stop()
-    # What is still in our buffer is not lost: a prn that is slower than the traffic gets it later.
     results: Any = sniffer.results
     lost = results.capture_stats.dropped if who == OURS else sent.packets - seen
     if who == OURS and work == COUNTS and seen + lost != sent.packets:

@@ -18,11 +18,6 @@ class Run:
     sockets: dict[BlockSocket, None] = field(default_factory=dict)
     """Those of ours that it has waited for or taken packets from, in that order."""
 
-    @property
-    def goes_on(self) -> bool:
-        """Nobody has stopped it, and it has not stopped itself; before it has begun, neither."""
-        return getattr(self.sniffer, "continue_sniff", True)
-
 
 class _Local(threading.local):
     run: Run | None = None

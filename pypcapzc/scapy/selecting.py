@@ -34,14 +34,14 @@ class Ready(list[Any]):
         self._ours, self._others, self._run = ours, others, run
 
     def __iter__(self) -> Iterator[Any]:
-        run, now = self._run, time.monotonic
+        sniffer, now = vars(self._run.sniffer), time.monotonic
         files = [each for each in self._ours if each.nonblocking_socket]
         turn = TURN if len(files) < 2 else 0  # of several files scapy takes the packets in turn
         for each in self._ours:
             end = now() + turn
             yield each
             # The packets of the block that was taken: the kernel's come after the next look around.
-            while each.left and run.goes_on and now() < end:
+            while each.left and sniffer.get("continue_sniff", True) and now() < end:
                 yield each
         yield from self._others
 

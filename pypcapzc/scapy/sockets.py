@@ -75,7 +75,7 @@ class BlockSocket(SuperSocket):
     @property
     def left(self) -> int:
         """Packets that were taken from the kernel and not yet received."""
-        return 0 if self.closed else length_hint(self._packets)
+        return length_hint(self._packets)
 
     @property
     def taken(self) -> int:
