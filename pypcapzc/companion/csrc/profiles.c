@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "records.h"
+#include "tables.h"
 
 #define PROTO_TCP	6
 #define PROTO_UDP	17
@@ -27,25 +28,13 @@ struct profile_rules {
 	uint8_t		head_ports[65536 / 8];
 };
 
-/*
- * Packets seen of each flow.  A flow has its place in one of FLOW_SETS sets of FLOW_WAYS; the one of them that
- * was not seen for the longest time makes room.  Flows are told apart by 64 bits of a hash.
- */
-#define FLOW_WAYS	4
-#define FLOW_SETS	(1 << 18)
-
-struct flow {
-	uint64_t	key;
-	uint32_t	seen;
-	uint32_t	last;	/* when, in packets that asked */
-};
+#define FLOWS_BITS	17	/* of the number of a row: a million flows */
+#define FACTOR		0x9e3779b97f4a7c15u	/* 2^64 divided by the golden ratio */
 
 struct profile {
-	struct profile_rules	 rules;
-	uint32_t		*addresses;	/* open addressing; 0 is a free place */
-	uint32_t		 shift;		/* 32 less the bits of a place */
-	struct flow		*flows;
-	uint32_t		 now;
+	struct profile_rules	rules;
+	struct address_table	set;
+	struct flow_table	flows;
 };
 
 struct found {
@@ -67,48 +56,30 @@ has_port(const uint8_t *ports, u_int port)
 	return (ports[port >> 3] >> (port & 7) & 1);
 }
 
-static uint32_t
-place_of(const struct profile *p, uint32_t address)
-{
-	/* The high bits of a product depend on all bits of the factors. */
-	return ((uint32_t)(address * 0x9e3779b1u) >> p->shift);
-}
-
-static int
-is_member(const struct profile *p, uint32_t address)
-{
-	uint32_t mask = 0xffffffffu >> p->shift, i;
-
-	if (p->addresses == NULL || address == 0)
-		return (0);
-	for (i = place_of(p, address); p->addresses[i] != 0; i = (i + 1) & mask)
-		if (p->addresses[i] == address)
-			return (1);
-	return (0);
-}
-
 static int
 add_members(struct profile *p, const u_char *addresses, uint64_t count)
 {
-	uint32_t bits = 4, mask, address, i;
-	uint64_t n;
+	uint64_t room = 16, members = 0, n;
+	uint32_t *places, *kept;
 
-	while (bits < 31 && (uint64_t)1 << bits < 2 * count + 1)
-		bits++;
-	p->shift = 32 - bits;
-	mask = 0xffffffffu >> p->shift;
-	p->addresses = calloc((size_t)mask + 1, sizeof(*p->addresses));
-	if (p->addresses == NULL)
+	while (room < 2 * count + 1)
+		room *= 2;
+	p->set.mask = room - 1;
+	p->set.factor = FACTOR;
+	places = calloc(room, sizeof(*places));
+	kept = malloc(count * sizeof(*kept));
+	if (places == NULL || kept == NULL) {
+		free(places);
+		free(kept);
 		return (-1);
-	for (n = 0; n < count; n++) {
-		memcpy(&address, addresses + 4 * n, sizeof(address));
-		if (address == 0)
-			continue;
-		for (i = place_of(p, address); p->addresses[i] != 0 &&
-		    p->addresses[i] != address; i = (i + 1) & mask)
-			;
-		p->addresses[i] = address;
 	}
+	memcpy(kept, addresses, count * sizeof(*kept));
+	for (n = 0; n < count; n++)
+		if (kept[n] != 0)	/* which is no member of pcapy-ng's sets */
+			kept[members++] = kept[n];
+	enter_four(&p->set, places, kept, members);
+	free(kept);
+	p->set.places = places;
 	return (0);
 }
 
@@ -116,8 +87,8 @@ void
 pczc_profile_free(struct profile *p)
 {
 	if (p != NULL) {
-		free(p->addresses);
-		free(p->flows);
+		free((void *)p->set.places);
+		free(p->flows.rows);
 		free(p);
 	}
 }
@@ -134,8 +105,10 @@ pczc_profile_new(const struct profile_rules *rules, const u_char *addresses, uin
 	if (count != 0 && (count > 1u << 30 || add_members(p, addresses, count) != 0))
 		goto fail;
 	if (rules->flow_cutoff != 0) {
-		p->flows = calloc(FLOW_SETS * FLOW_WAYS, sizeof(*p->flows));
-		if (p->flows == NULL)
+		p->flows.limit = rules->flow_cutoff;
+		p->flows.shift = 63 - FLOWS_BITS;
+		p->flows.rows = calloc(1 << FLOWS_BITS, sizeof(*p->flows.rows));
+		if (p->flows.rows == NULL)
 			goto fail;
 	}
 	return (p);
@@ -145,46 +118,15 @@ fail:
 	return (NULL);
 }
 
-/* Every bit of the result depends on every bit of x: Stafford's variant 13 of MurmurHash3's finalizer. */
+/* A direction of a flow as one number, not 0. */
 static uint64_t
-mixed(uint64_t x)
+flow_of(const struct found *f)
 {
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return (x ^ x >> 31);
-}
-
-/* Counts the packet, and tells whether it is one of the first of its flow. */
-static int
-is_head(struct profile *p, const struct found *f)
-{
-	struct flow *set, *flow;
-	uint64_t addresses, rest, key;
-	int i;
+	uint64_t addresses, h;
 
 	memcpy(&addresses, f->ip + 12, sizeof(addresses));
-	rest = (uint64_t)f->sport << 32 | f->dport << 16 | f->ip[9];
-	key = mixed(mixed(addresses) + rest) | 1;	/* 0 is a free place */
-	set = p->flows + (key >> 46) * FLOW_WAYS;
-	p->now++;
-	for (flow = set, i = 0; i < FLOW_WAYS; i++) {
-		if (set[i].key == key) {
-			flow = &set[i];
-			break;
-		}
-		if (set[i].key == 0 ? flow->key != 0 :
-		    flow->key != 0 && p->now - set[i].last > p->now - flow->last)
-			flow = &set[i];
-	}
-	if (flow->key != key) {
-		flow->key = key;
-		flow->seen = 0;
-	}
-	flow->last = p->now;
-	if (flow->seen >= p->rules.flow_cutoff)
-		return (0);
-	flow->seen++;
-	return (1);
+	h = mixed(mixed(addresses) + ((uint64_t)f->sport << 32 | f->dport << 16 | f->ip[9]));
+	return (h + (h == 0));
 }
 
 /* The IPv4 header at l2_offset, or behind up to two VLAN tags that end there; and the ports. */
@@ -224,7 +166,8 @@ matches_set(const struct profile *p, const struct found *f)
 
 	memcpy(&source, f->ip + 12, sizeof(source));
 	memcpy(&destination, f->ip + 16, sizeof(destination));
-	return (is_member(p, source) || is_member(p, destination));
+	return (has_four(&p->set, place_of_four(&p->set, source), source) ||
+	    has_four(&p->set, place_of_four(&p->set, destination), destination));
 }
 
 static int
@@ -240,9 +183,9 @@ generic(struct profile *p, const u_char *packet, u_int caplen)
 
 	if (!locate(p, packet, caplen, &f))
 		return (OTHER);
-	if (p->addresses != NULL && matches_set(p, &f))
+	if (p->set.places != NULL && matches_set(p, &f))
 		return (SET_MATCH);
-	return (p->flows != NULL && f.transport != NULL && is_head(p, &f) ? FLOW_HEAD : OTHER);
+	return (p->flows.rows != NULL && f.transport != NULL && is_head(&p->flows, flow_of(&f)) ? FLOW_HEAD : OTHER);
 }
 
 static int
@@ -262,10 +205,10 @@ security(struct profile *p, const u_char *packet, u_int caplen)
 		if (header >= 20 && f.left > header && has_either_port(p->rules.payload_ports, &f))
 			return (PAYLOAD);
 	}
-	if (p->addresses != NULL && matches_set(p, &f))
+	if (p->set.places != NULL && matches_set(p, &f))
 		return (ADDRESS);
-	if (p->flows != NULL && f.transport != NULL && has_either_port(p->rules.head_ports, &f) &&
-	    is_head(p, &f))
+	if (p->flows.rows != NULL && f.transport != NULL && has_either_port(p->rules.head_ports, &f) &&
+	    is_head(&p->flows, flow_of(&f)))
 		return (HEAD);
 	return (NOISE);
 }
