@@ -257,7 +257,7 @@ def test_it_compiles_for_other_systems(name: str) -> None:
 
 
 @pytest.mark.cc
-@pytest.mark.parametrize("name", ["exercise", "exercise_iterate"])
+@pytest.mark.parametrize("name", ["exercise", "exercise_iterate", "exercise_profiles"])
 def test_under_sanitizers(tmp_path: Path, name: str) -> None:
     program = tmp_path / name
     sources = [str(EXERCISES / f"{name}.c"), *map(str, sorted(CSRC.glob("*.c")))]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lab import savefiles
 from pypcapzc.compat import pcapy
 
@@ -21,3 +23,39 @@ def test_a_few_of_many(tmp_path: Path) -> None:
     )
     assert heads == first
     assert counted == reader.filtered_stats() == (3, 2997, 2997, 3, 0)
+
+
+@pytest.mark.parametrize("error", [ValueError, StopIteration, KeyboardInterrupt])
+@pytest.mark.parametrize("call", ["loop", "loop_filtered"])
+def test_a_callback_that_raises_loses_no_packet(
+    tmp_path: Path, call: str, error: type[BaseException]
+) -> None:
+    savefiles.generate(tmp_path / "saved", 5000, (60, 1500))
+    wanted: list[bytes] = []
+    pcapy.open_offline(str(tmp_path / "saved")).loop(-1, lambda hdr, data: wanted.append(data))
+    reader, found = pcapy.open_offline(str(tmp_path / "saved")), []
+
+    def callback(_header: Any, data: bytes, *_kind: int) -> None:
+        found.append(data)
+        if len(found) % 1000 == 7:
+            raise error
+
+    raised = 0
+    while True:
+        try:
+            getattr(reader, call)(-1, callback)
+            break
+        except error:
+            raised += 1
+    assert raised == 5
+    assert found == wanted
+    if call == "loop_filtered":
+        assert reader.filtered_stats()[0] == 5000 - 4007  # those of the last call
+
+
+def test_a_limit_counts_what_is_not_admitted(tmp_path: Path) -> None:
+    savefiles.generate(tmp_path / "saved", 20_000, 64)
+    reader = pcapy.open_offline(str(tmp_path / "saved"))
+    counts = [reader.loop_filtered(7000, lambda *_: None, admit_mask=0)[:2] for _ in range(4)]
+    assert counts == [(0, 7000), (0, 7000), (0, 6000), (0, 0)]
+    assert reader.next()[0] is None
