@@ -1,7 +1,7 @@
 """sniff() with scapy's own sockets and with ours, interleaved: python -m benchmarks.scapy_sniff [--out FILE]
 
 Root, Linux.  64-byte frames over a veth pair in a namespace of its own.  Medians of several runs; what counts
-are the ratios, since both sides had the same machine at the same time.
+are the ratios, since both sides had the same machine at the same time.  Loss: benchmarks.scapy_loss.
 """
 
 from __future__ import annotations
@@ -76,31 +76,6 @@ def memory_per_packet(outlet: traffic.Sender, number: int) -> float:
     return held
 
 
-def lossless_rate(highest: float, seconds: float) -> float:
-    """The highest of the rates 500, 1000, ... frames a second at which nothing is lost."""
-    best, rate = 0.0, 500.0
-    while rate <= highest:
-        child = None
-
-        def started(rate: float = rate) -> None:
-            nonlocal child
-            child = traffic.start("--device", "zc1", "--rate", str(rate), "--duration", str(seconds))
-
-        seen = 0
-
-        def count(packet: Packet) -> None:
-            nonlocal seen
-            seen += 1
-
-        sniff(iface="zc0", prn=count, store=False, timeout=seconds + 3, started_callback=started)
-        assert child is not None
-        sent = traffic.finish(child)
-        if seen < sent.packets or sent.packets / sent.seconds < 0.8 * rate:
-            break
-        best, rate = sent.packets / sent.seconds, rate * 2
-    return best
-
-
 def dissection() -> float:
     """Nanoseconds of dissecting a frame, and looking at its address, without any capture."""
     data, number = frames.expected(1, 64), 300
@@ -111,7 +86,7 @@ def dissection() -> float:
     return (time.thread_time_ns() - began) / number
 
 
-def measure(rounds: int, seconds: float) -> dict[str, Any]:
+def measure(rounds: int) -> dict[str, Any]:
     """All figures, as medians, with the ratios."""
     found: dict[str, dict[str, list[float]]] = {}
 
@@ -130,9 +105,6 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
                     note("memory, bytes", who, memory_per_packet(outlet, min(number, 5000)))
             with pypcapzc.scapy.enable(lazy=False):
                 note("not lazy, ns", "ours", cpu_per_packet(outlet, 500, counting(500)))
-        note("lossless rate, packets/s", "native", lossless_rate(1e6, seconds))
-        with pypcapzc.scapy.enable():
-            note("lossless rate, packets/s", "ours", lossless_rate(1e6, seconds))
     table: dict[str, Any] = {}
     for what, sides in found.items():
         row = {who: statistics.median(values) for who, values in sides.items()}
@@ -146,10 +118,9 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=10, help="of each rate")
     parser.add_argument("--out", type=Path, help="write the figures there as JSON, too")
     options = parser.parse_args()
-    table = measure(options.rounds, options.seconds)
+    table = measure(options.rounds)
     for what, row in table.items():
         print(f"{what:28}", "  ".join(f"{who} {value:,.1f}" for who, value in row.items()))
     if options.out:

@@ -16,7 +16,7 @@ from scapy.config import conf
 from scapy.data import ETH_P_ARP
 from scapy.error import Scapy_Exception
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
 from scapy.plist import PacketList
 from scapy.sendrecv import AsyncSniffer, bridge_and_sniff, sendp, sniff, srp
@@ -329,6 +329,20 @@ def test_any(seen: Sender) -> None:
     packets = sent_while(seen, 5, iface="any", filter="udp", count=10)
     assert {type(each).__name__ for each in packets} == {"CookedLinux"}
     assert all(each[UDP].sport == 40001 for each in packets)
+
+
+def test_vlan_tags_are_where_they_were(enabled: Lab) -> None:
+    """Linux takes them off before anybody captures."""
+    tagged = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / Dot1Q(vlan=42) / IP() / UDP(dport=9)
+    packets = sniff(
+        iface="zc0",
+        filter="vlan 42",
+        count=1,
+        timeout=PATIENCE,
+        started_callback=lambda: send_frames("zc1", [bytes(tagged)]),
+    )
+    assert [bytes(each) for each in packets] == [bytes(tagged)]
+    assert (packets[0][Dot1Q].vlan, packets[0][UDP].dport) == (42, 9)
 
 
 def test_a_link_layer_type_that_scapy_has_no_class_for(
