@@ -56,6 +56,19 @@ def sender(net: netns.Lab) -> Iterator[traffic.Sender]:
         yield opened
 
 
+@pytest.fixture
+def enabled(net: netns.Lab) -> Iterator[netns.Lab]:
+    """The lab, with this thread in it and scapy's backend enabled; scapy knows its devices."""
+    from scapy.config import conf
+
+    import pypcapzc.scapy
+
+    with net.inside(), pypcapzc.scapy.enable():
+        conf.ifaces.reload()
+        yield net
+    conf.ifaces.reload()
+
+
 @pytest.fixture(scope="session")
 def patched() -> bool:
     """Whether the libpcap in use has the zero-copy patch; the suite has to pass with either."""

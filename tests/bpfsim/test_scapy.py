@@ -25,7 +25,7 @@ def test_sniff_on_the_simulated_device(patched: Callable[[str], Path], tmp_path:
         [
             *command,
             f"--basetemp={tmp_path / 'run'}",
-            str(cli.ROOT / "tests" / "scapy" / "test_sniff_live.py"),
+            *(str(cli.ROOT / "tests" / "scapy" / f"test_sniff_{part}.py") for part in ("live", "wrong")),
         ],
         cwd=cli.ROOT,
         env={
