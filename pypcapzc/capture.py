@@ -12,7 +12,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from itertools import chain
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +20,7 @@ from .block import Block
 from .constants import PCAP_NETMASK_UNKNOWN, pcap_direction_t
 from .counters import Counters, Stats
 from .dumper import Compression, Dumper, Sink
+from .dumping import dump_records
 from .errors import CaptureClosedError, FilterError, PcapError
 from .fanout import Fanout, join
 from .filters import compiled
@@ -36,8 +36,6 @@ _ALL = sys.maxsize
 """No limit: as many packets as a block or batch has."""
 _UNPOLLABLE = 0.01
 """Seconds between two looks at a device that has no descriptor to wait for."""
-_IN_A_ROW = 32
-"""Batches that are written before anything else is looked at."""
 _UNREADABLE = 0.015
 """The same where BPF's descriptor is readable and there is nothing to be had."""
 
@@ -64,7 +62,8 @@ class Capture:
         self._c = handle.c
         self.live = live
         self._asked, self._asked_bytes = asked, asked_bytes
-        self._longest_nap = longest_nap
+        self.longest_nap = longest_nap
+        """Seconds that dump() may leave the kernel's buffer alone."""
         self._broken = False
         self._mine = threading.local()  # the iterator of each thread: a shared one would lose packets
         self._counters = Counters(handle)
@@ -236,34 +235,7 @@ class Capture:
                     break
             return sink.packets - before
         self._require_open()
-        deadline, left, written = _deadline(timeout), _ALL if count is None else count, 0
-        with contextlib.suppress(CaptureClosedError):  # by another thread, between two steps
-            while written < left:
-                found = self._await(lambda: self._source.next_records(arena, left - written), deadline)  # noqa: B023
-                if found is None:
-                    break
-                turns = 0
-                while found is not None:
-                    sink.write_records(*found)
-                    written, turns = written + found[1], turns + 1
-                    more = written < left and turns < _IN_A_ROW and not self._broken
-                    found = self._source.next_records(arena, left - written) if more else None
-                now = time.monotonic()
-                if deadline is not None and now >= deadline:
-                    break
-                if turns < _IN_A_ROW and written < left:
-                    nap = self._nap if deadline is None else min(self._nap, deadline - now)
-                    self._waker.wait(-1, nap)
-        return written
-
-    @cached_property
-    def _nap(self) -> float:
-        """Seconds in which dump() need not look at the kernel's buffer: 10 Gbit/s fill a quarter of it.
-
-        To wake up for each of its blocks costs more than to write what is in them.
-        """
-        ring = platforms.current().ring_bytes(self._fd) or 0
-        return min(self._longest_nap, ring / 4 / 1.25e9)
+        return dump_records(self, arena, sink, _deadline(timeout), _ALL if count is None else count)
 
     # --- control ---------------------------------------------------------------------------------
 
