@@ -82,5 +82,5 @@ def test_an_index_costs_little_more_than_a_callback_that_does_nothing(net: netns
     dispatched = _live(net, program, "pcap_dispatch", "dispatch", patched)
     lent = _live(net, program, "pcap_zc_next", "lent", patched)
     print(f"dispatched {dispatched / COUNT:.1f}, lent {lent / COUNT:.1f} instructions a packet")
-    # 0015-linux-prefetch-packets reads ahead, a tenth of this; what that saves is time, of waiting for memory.
+    # 0015-linux-prefetch-packets reads ahead, a tenth of this; what that saves is time.
     assert lent <= 1.3 * dispatched
