@@ -32,8 +32,8 @@ ROWS = (
     "scapy compat kit cli",
 )
 ORDER = [room for row in ROWS for room in row.split()]
-# They know each other: the dumper writes what sources.records describes, Block.field() is decode's, dumping is
-# a part of Capture in a room of its own.
+# They know each other: the dumper writes what sources.records describes, Block.field() is decode's, and
+# dumping is a part of Capture.
 PEERS = {frozenset(pair) for pair in (("sources", "dumper"), ("block", "decode"), ("capture", "dumping"))}
 ABOVE_ALL = {"__init__", "__main__"}  # the doors: they lead to every room
 
