@@ -92,6 +92,9 @@ class Cursor(Generic[H]):
             self.tell()
         if self._block is block and before - self.in_pairs < count:
             raise StopIteration  # the callback did, which ends an iteration silently
+        with self._lock:
+            if self._block is block and not self.left:
+                self._drop()  # not only when more is asked for: till then the kernel has it to fill
         return count
 
     def take(self, limit: int, timeout: float | None) -> tuple[Block, int, int] | None:
