@@ -26,7 +26,7 @@ from .fanout import Fanout, join
 from .filters import compiled
 from .handle import Handle, error_text, failure
 from .rotation import Rotating, Rotation
-from .sources.base import Sifted, Source
+from .sources.base import Sifted, Source, Target
 from .waker import Waker
 
 Mode = Literal["auto", "zerocopy", "buffered"]
@@ -143,6 +143,18 @@ class Capture:
         None at the end of a savefile and after breakloop(); raises what next_block() raises.
         """
         return self._await(lambda: self._source.sift(sieve, limit), None)
+
+    def pour(self, target: Target[_T], limit: int = _ALL) -> _T | None:
+        """Wait for packets and let them go by: see Source.pour().  None after breakloop().
+
+        For a live capture of which ``pours`` is true.
+        """
+        return self._await(lambda: self._source.pour(target, limit), None)
+
+    @property
+    def pours(self) -> bool:
+        """pour() can be used now."""
+        return self.live and self._source.pace is None and not self._source.at_hand
 
     def _next_block(self, limit: int, deadline: float | None) -> Block | None:
         return self._await(lambda: self._source.next_block(limit), deadline)

@@ -27,7 +27,7 @@ def dump_records(
     source, waker, longest, written = capture._source, capture._waker, _nap(capture), 0
     with suppress(CaptureClosedError):  # by another thread, between two steps
         while written < count:
-            found = capture._await(lambda: source.next_records(arena, count - written), deadline)  # noqa: B023
+            found = capture._await(lambda: source.pour(arena, count - written), deadline)  # noqa: B023
             if found is None:
                 break
             turns = 0
@@ -35,7 +35,7 @@ def dump_records(
                 sink.write_records(*found)
                 written, turns = written + found[1], turns + 1
                 more = written < count and turns < _IN_A_ROW and not capture._broken
-                found = source.next_records(arena, count - written) if more else None
+                found = source.pour(arena, count - written) if more else None
             now = time.monotonic()
             if deadline is not None and now >= deadline:
                 break

@@ -167,6 +167,8 @@ class Companion:
         """The address of a pcap_handler whose first argument is an Arena."""
         self.savefile_collect: int = ctypes.cast(without.pczc_savefile_collect, c_void_p).value or 0
         """The same, for savefile records and no index."""
+        self.sieve_packet: int = ctypes.cast(without.pczc_sieve_packet, c_void_p).value or 0
+        """The address of a pcap_handler whose first argument is a struct sieve."""
         pointers = (ctypes.cast(getattr(ctypes.pythonapi, name), c_void_p) for name in Api.NAMES)
         unlocked = not getattr(sys, "_is_gil_enabled", lambda: True)()
         self._type = self.start(Api(*pointers), object.__basicsize__, unlocked)

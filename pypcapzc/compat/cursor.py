@@ -14,6 +14,7 @@ from ..capture import Capture
 from ..filters import compiled
 from ..libpcap import Library, bpf_program, library
 from ..readiness import Readiness
+from ..sources.base import Target
 from . import opening
 
 H = TypeVar("H")
@@ -112,6 +113,20 @@ class Cursor(Generic[H]):
             self._at = min(start + limit, len(block))
             self.tell()
             return block, start, self._at
+
+    def pour(self, target: Target[int], limit: int) -> int | None:
+        """Let packets go by, waiting for ever: how many did.  None where take() would give that."""
+        with self._lock:
+            self._drop()
+            count = self.capture.pour(target, limit)
+            self._taken += count or 0
+            self.tell()
+            return count
+
+    @property
+    def pours(self) -> bool:
+        """pour() can be used now."""
+        return not self.left and self.capture.pours
 
     def sift(self, sieve: int | None, limit: int) -> Part | None:
         """take(), waiting for ever, for a struct sieve, which goes over blocks until something is in one.

@@ -88,6 +88,15 @@ class Rules:
         weakref.finalize(self, fast.profile_free, made).atexit = False
         return made
 
+    @property
+    def possible(self) -> int:
+        """The classes that packets may have, as bits; others never."""
+        of_set, heads = len(self.addresses) >= 4, self.flow_cutoff > 0
+        if not self.profile:
+            return 1 << OTHER | heads << FLOW_HEAD | of_set << SET_MATCH
+        with_ports = bool(self.dpi_ports) << PAYLOAD | (heads and bool(self.tls_ports)) << HEAD
+        return 1 << DNS | 1 << NOISE | 1 << SYN | of_set << ADDRESS | with_ports
+
     def class_of(self, packet: bytes) -> int:
         """The class of a packet, without the profile's base."""
         return self._security(packet) if self.profile else self._generic(packet)

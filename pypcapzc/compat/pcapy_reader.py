@@ -19,7 +19,7 @@ from ..constants import PCAP_ERROR, PCAP_ERROR_ACTIVATED
 from ..linktypes import dlt_to_linktype
 from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
-from .cursor import Cursor, call_for_each
+from .cursor import Cursor, Part, call_for_each
 from .opening import open_live
 from .pcapy_classes import Rules, batch
 from .pcapy_sieve import Sieve, sieve
@@ -291,7 +291,11 @@ class Reader:
         left = limit if limit > 0 else _INT_MAX
         while left:
             with translated():
-                part = cursor.sift(found.native, left)
+                if found.target is not None and cursor.pours:
+                    count = cursor.pour(found.target, left)
+                    part = Part(count, None, 0, 0, True) if count else None
+                else:
+                    part = cursor.sift(found.native, left)
             if part is None:
                 return
             if limit > 0:

@@ -12,6 +12,8 @@ from typing import Any
 from .. import companion
 from ..block import Block
 from ..companion import Stamp
+from ..libpcap import pcap_handler
+from ..sources.base import Target
 from .pcapy_classes import Rules
 
 _CLASSES = 6
@@ -38,6 +40,8 @@ class Sieve:
 
     native: int | None = None
     """The address of a struct sieve (companion/csrc/profiles.c)."""
+    target: Target[int] | None = None
+    """Where nobody has to be told of packets, they can go by: it counts them."""
 
     def __init__(
         self, rules: Rules, admit_mask: int, header: type[bytes], buffer: memoryview | None = None
@@ -152,6 +156,8 @@ class NativeSieve(Sieve):
         self._of_each = made.counts
         self.native = ctypes.addressof(made)
         weakref.finalize(self, _free, fast, made).atexit = False
+        if buffer is not None or not self.mask & rules.possible:
+            self.target = _Target(fast, made)
 
     def look(self, block: Block, start: int, stop: int) -> int:
         (base, length, records), keeper = block.located(start)
@@ -180,6 +186,21 @@ class NativeSieve(Sieve):
     @property
     def written(self) -> tuple[int, int]:
         return self._struct.overflow, self._struct.used
+
+
+class _Target:
+    """Packets that go by a sieve with a buffer."""
+
+    wanted = 1 << 15  # a millisecond
+
+    def __init__(self, fast: companion.Companion, sieve: _Native) -> None:
+        self.handler, self.user, self._sieve = pcap_handler(fast.sieve_packet), ctypes.byref(sieve), sieve
+
+    def rewind(self) -> None:
+        self._sieve.count = 0
+
+    def filled(self) -> int | None:
+        return self._sieve.count or None
 
 
 def _free(fast: companion.Companion, made: _Native) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import companion
 from ..block import Block, Lease
@@ -49,6 +49,10 @@ class Pace:
         return max(self._emptied + self.seconds - now, 0) + self.SLACK if self.seconds > 0 else None
 
 
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+
 class Sifted(NamedTuple):
     """What Source.sift() has found."""
 
@@ -57,6 +61,22 @@ class Sifted(NamedTuple):
     block: Block | None
     looked: bool
     """The sieve has looked at this block."""
+
+
+class Target(Protocol[_T_co]):
+    """A C function that pcap_dispatch(3PCAP) calls, and what becomes of packets there."""
+
+    handler: Any
+    user: Any
+    """Its first argument."""
+    wanted: int
+    """How many packets to ask for at a time."""
+
+    def rewind(self) -> None:
+        """Begin anew."""
+
+    def filled(self) -> _T_co | None:
+        """What came since, or None."""
 
 
 class Source(ABC):
@@ -135,7 +155,7 @@ class Source(ABC):
             block.retire()  # it goes back when the last of them is made
 
     def records_arena(self, unit: int | None) -> RecordsArena | None:
-        """Memory for next_records(), or None where that cannot be had.
+        """Memory for pour(), or None where that cannot be had.
 
         ``unit`` is the nanoseconds in a unit of the file's fractions; None: it takes no records.
         """
@@ -144,21 +164,20 @@ class Source(ABC):
             return None
         with self._handle.borrow() as pcap:
             same = nanoseconds_per_unit(self._c, pcap) == unit
-        return RecordsArena(self._c, fast, unit) if same else None
+        return RecordsArena(fast, unit) if same else None
 
-    def next_records(self, arena: RecordsArena, limit: int) -> tuple[memoryview, int] | None:
-        """At most ``limit`` packets as savefile records, and how many there are; None: there are none now.
+    def pour(self, target: Target[_T], limit: int) -> _T | None:
+        """Let at most ``limit`` packets go by, with no block in between, and give what becomes of them.
 
-        They are in ``arena``, until the next call.
+        None: there are none now.  Not where ``paced``, or where packets are ``at_hand``.
         """
         if self.exhausted:
             return None
         self._raise_failure()
         with self._handle.borrow() as pcap:
-            arena.rewind()
-            wanted = min(limit, arena.wanted)
-            status = arena.dispatch(pcap, wanted, arena.handler, arena.user)
-            found = arena.filled()
+            target.rewind()
+            status = self._c.pcap_dispatch(pcap, min(limit, target.wanted), target.handler, target.user)
+            found = target.filled()
             self._note(status, pcap)
         if found is None:
             self._raise_failure()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..block import exporter_type
 from ..companion import Companion
-from ..libpcap import Library, pcap_handler
+from ..libpcap import pcap_handler
 
 _BYTES = 128 * 1024
 """What a call aims at: few calls, and still in the cache when the kernel copies them into the file."""
@@ -16,9 +16,8 @@ _PACKETS = 4096
 class RecordsArena:
     """Memory that the companion library fills with savefile records (csrc/savefile.c), over and over."""
 
-    def __init__(self, c: Library, fast: Companion, unit: int) -> None:
+    def __init__(self, fast: Companion, unit: int) -> None:
         """``unit``: the nanoseconds in a unit of the handle's time stamps, which goes into the records."""
-        self.dispatch = c.pcap_dispatch
         self._free = fast.arena_free
         self.user = fast.arena_new(2 * _BYTES, 1, unit)
         if not self.user:

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
 #include "records.h"
 #include "tables.h"
 
@@ -282,6 +283,25 @@ write_packet(struct sieve *s, const u_char *packet, uint32_t caplen, uint8_t kin
 	s->used += 5 + (uint64_t)caplen;
 }
 
+static uint8_t
+class_of(struct profile *p, const u_char *packet, u_int caplen)
+{
+	return ((uint8_t)(p->rules.security ? security(p, packet, caplen) : generic(p, packet, caplen)));
+}
+
+/* A pcap_handler, for a sieve with a buffer, or one that admits none: nobody has to be told of its packets. */
+void
+pczc_sieve_packet(u_char *user, const struct pcap_pkthdr *h, const u_char *packet)
+{
+	struct sieve *s = (struct sieve *)user;
+	uint8_t class = class_of(s->profile, packet, h->caplen);
+
+	s->count++;
+	s->counts[class]++;
+	if (s->buffer != NULL && (s->mask >> class & 1))
+		write_packet(s, packet, h->caplen, (uint8_t)(s->class_base + class));
+}
+
 /*
  * Look at the packets of a block.  Gives how many there are that the program has to be told of, or -1 where there
  * is no memory for that: then it has looked at none.
@@ -301,8 +321,7 @@ pczc_sieve(struct sieve *s, const u_char *base, uint64_t length, const struct re
 		const u_char *packet = base + index[i].offset;
 
 		caplen = record_caplen(&index[i], length);
-		class = (uint8_t)(s->profile->rules.security ? security(s->profile, packet, caplen) :
-		    generic(s->profile, packet, caplen));
+		class = class_of(s->profile, packet, caplen);
 		s->counts[class]++;
 		if (s->buffer == NULL)
 			s->classes[i] = class;
