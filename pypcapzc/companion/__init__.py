@@ -50,6 +50,7 @@ class Api(Structure):
         "PyBytes_FromStringAndSize",
         "PyBytes_AsString",
         "PyLong_FromUnsignedLongLong",
+        "PyLong_AsUnsignedLongLong",
         "PyFloat_FromDouble",
         "PySequence_GetSlice",
         "PyTuple_New",

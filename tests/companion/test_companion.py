@@ -137,11 +137,14 @@ def test_savefiles_are_read_alike(
     assert found[0] == found[1]
 
 
+BEGAN = 1_790_000_000_000_000_000
+
+
 def _block(sizes: list[int]) -> Block:
     """Packets of these sizes, whose bytes tell the number of each."""
     data = b"".join(bytes([i % 251]) * size for i, size in enumerate(sizes))
     starts = [0, *itertools.accumulate(sizes)]
-    index = b"".join(RECORD.pack(i, starts[i], size, size, 0) for i, size in enumerate(sizes))
+    index = b"".join(RECORD.pack(BEGAN + i, starts[i], size, size, 0) for i, size in enumerate(sizes))
     return Block(Copy(memoryview(data), memoryview(index)))
 
 
@@ -172,7 +175,11 @@ def test_what_is_kept_does_not_change(
         assert sys.getsizeof(packet) == sys.getsizeof(b"") + sizes[i]
         assert sizes[hashes[packet]] == sizes[i]
         if maker == "records":
-            assert RECORD.unpack(each[0])[0] == i
+            assert RECORD.unpack(each[0])[0] == BEGAN + i
+        elif maker == "pairs":
+            assert (each[0], str(each[0])) == (BEGAN + i, f"179{i:016}")
+        elif maker == "pairs_in_seconds":
+            assert each[0] == 1_790_000_000
 
 
 @pytest.mark.kit
@@ -225,7 +232,7 @@ def test_its_type_makes_only_empty_ones(fast: companion.Companion) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork()")
 def test_a_child_finds_the_end(fast: companion.Companion) -> None:
     pairs = _block([600] * 5).pairs()
-    assert next(pairs) == (0, bytes(600))
+    assert next(pairs) == (BEGAN, bytes(600))
     child = os.fork()
     if child == 0:
         os._exit(len(list(pairs)) + operator.length_hint(pairs))

@@ -62,7 +62,7 @@ stamp_of(struct each *each, const struct record *r)
 	case NONE:
 		return (NULL);
 	case TIME:
-		return (pczc_py.from_u64(r->ts_ns));
+		return (pczc_time(&each->cells, r->ts_ns));
 	case SECONDS:
 		return (pczc_py.from_double(seconds(r->ts_ns)));
 	case FINE_SECONDS:

@@ -26,6 +26,7 @@ struct api {
 	object	*(*bytes)(const char *, py_ssize);
 	char	*(*bytes_memory)(object *);			/* PyBytes_AsString */
 	object	*(*from_u64)(unsigned long long);
+	unsigned long long (*as_u64)(object *);
 	object	*(*from_double)(double);
 	object	*(*slice)(object *, py_ssize, py_ssize);	/* PySequence_GetSlice */
 	object	*(*tuple_new)(py_ssize);
@@ -52,10 +53,13 @@ struct cell {
 struct cells {
 	struct cell	packets[SIZES][PAIRED];
 	struct cell	records[PAIRED];
+	object		*times[PAIRED];
+	uint32_t	turn;		/* whose time is next */
 	object		*tuple;
 };
 
 /* They give a new reference, or NULL with the exception set. */
+object	*pczc_time(struct cells *, uint64_t);
 object	*pczc_packet(struct cells *, const char *, uint32_t);
 object	*pczc_record(struct cells *, object *, const void *, uint32_t);
 object	*pczc_tuple(struct cells *, object *const *, int);	/* takes the references */

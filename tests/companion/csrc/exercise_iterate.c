@@ -15,7 +15,7 @@
 #define HEAD	16
 #define KEPT	64
 
-enum layout { CPYTHON, BYTES_ELSEWHERE, COUNT_ELSEWHERE, UNLOCKED, LAYOUTS };
+enum layout { CPYTHON, REST_ELSEWHERE, COUNT_ELSEWHERE, UNLOCKED, LAYOUTS };
 
 struct thing {
 	uint64_t	count;
@@ -45,6 +45,13 @@ die(const char *what)
 {
 	fprintf(stderr, "exercise_iterate: layout %d: %s\n", layout, what);
 	exit(1);
+}
+
+/* Of a tuple. */
+static char *
+items_of(object *o)
+{
+	return (((struct thing *)o)->data + (layout == REST_ELSEWHERE ? 8 : 0));
 }
 
 static uint64_t
@@ -95,7 +102,7 @@ decref(object *o)
 		return;
 	}
 	if (t->type == &tuples) {
-		memcpy(items, t->data, (size_t)t->size * sizeof(*items));
+		memcpy(items, items_of(t), (size_t)t->size * sizeof(*items));
 		for (i = 0; i < t->size; i++)
 			decref(items[i]);
 	}
@@ -142,7 +149,7 @@ type_of(object *o)
 static char *
 memory(object *o)
 {
-	return (((struct thing *)o)->data + (layout == BYTES_ELSEWHERE));
+	return (((struct thing *)o)->data + (layout == REST_ELSEWHERE));
 }
 
 static object *
@@ -163,14 +170,31 @@ hash(object *o)
 	return (((struct thing *)o)->hash = ((struct thing *)o)->size + 42);
 }
 
+/* Digits of 30 bits from byte 24 on, where CPython has them. */
+static char *
+digits(object *o)
+{
+	return ((char *)o + 24 + (layout == REST_ELSEWHERE ? 16 : 0));
+}
+
 static object *
 number(unsigned long long value)
 {
-	struct thing *o = make(NULL, 0);
+	struct thing *o = make(NULL, 32);
+	uint32_t digit[] = { value & 0x3fffffff, value >> 30 & 0x3fffffff, value >> 60 };
 
 	if (o != NULL)
-		o->size = (int64_t)value;
+		memcpy(digits(o), digit, sizeof(digit));
 	return (o);
+}
+
+static unsigned long long
+value_of(object *o)
+{
+	uint32_t digit[3];
+
+	memcpy(digit, digits(o), sizeof(digit));
+	return (digit[0] | (unsigned long long)digit[1] << 30 | (unsigned long long)digit[2] << 60);
 }
 
 static object *
@@ -195,7 +219,7 @@ slice(object *o, py_ssize from, py_ssize to)
 static object *
 tuple_new(py_ssize size)
 {
-	struct thing *o = make(&tuples, (size_t)size * sizeof(void *));
+	struct thing *o = make(&tuples, (size_t)size * sizeof(void *) + 8);
 
 	if (o != NULL)
 		o->size = size;
@@ -209,14 +233,14 @@ tuple_set(object *o, py_ssize i, object *item)
 
 	if (t->type != &tuples || t->count != 1 + bias() || item == NULL)
 		die("a tuple that others have is changed");
-	memcpy(&had, t->data + i * (py_ssize)sizeof(had), sizeof(had));
-	memcpy(t->data + i * (py_ssize)sizeof(had), &item, sizeof(item));
+	memcpy(&had, items_of(t) + i * (py_ssize)sizeof(had), sizeof(had));
+	memcpy(items_of(t) + i * (py_ssize)sizeof(had), &item, sizeof(item));
 	decref(had);
 	return (0);
 }
 
 static const struct api api = {
-	type_from_spec, alloc, type_of, hash, free_object, incref, decref, bytes, memory, number, real, slice,
+	type_from_spec, alloc, type_of, hash, free_object, incref, decref, bytes, memory, number, value_of, real, slice,
 	tuple_new, tuple_set
 };
 
@@ -231,6 +255,7 @@ any(uint32_t limit)
 struct kept {
 	struct thing		*packet, *record;
 	const struct record	*r;
+	int			is_time;
 };
 
 static void
@@ -242,8 +267,9 @@ check(const struct kept *k, const u_char *base, uint64_t length, int views)
 		die("a packet has another length");
 	if (!views && memcmp(memory(k->packet), base + k->r->offset, caplen) != 0)
 		die("a packet has other bytes");
-	if (k->record != NULL && memcmp(memory(k->record), k->r, sizeof(*k->r)) != 0)
-		die("a record has changed");
+	if (k->is_time ? value_of(k->record) != k->r->ts_ns :
+	    k->record != NULL && memcmp(memory(k->record), k->r, sizeof(*k->r)) != 0)
+		die("a time or a record has changed");
 }
 
 static void
@@ -261,12 +287,15 @@ take(struct kept *k, object *given, int stamp, const struct record *r, const uin
 	struct thing *items[3] = { NULL, given, NULL };
 
 	if (stamp != 0)
-		memcpy(items, ((struct thing *)given)->data, (kind != NULL ? 3 : 2) * sizeof(*items));
-	if (stamp != 0 && kind != NULL && items[2]->size != *kind)
+		memcpy(items, items_of(given), (kind != NULL ? 3 : 2) * sizeof(*items));
+	if (stamp != 0 && kind != NULL && value_of(items[2]) != *kind)
 		die("another number stands behind the packet");
+	if (stamp == 1 && value_of(items[0]) != r->ts_ns)
+		die("another time stands before the packet");
 	k->r = r;
 	k->packet = items[1];
-	k->record = stamp == 4 ? items[0] : NULL;
+	k->record = stamp == 4 || stamp == 1 ? items[0] : NULL;
+	k->is_time = stamp == 1;
 	incref(k->packet);
 	incref(k->record);
 	if (k->packet->hash != -1)
@@ -347,7 +376,7 @@ round_of(void)
 	for (i = 0; i < length; i++)
 		base[i] = (u_char)rand();
 	for (i = 0; i <= count; i++) {
-		index[i].ts_ns = (uint64_t)rand() << 33 | (uint64_t)rand();
+		index[i].ts_ns = ((uint64_t)rand() << 33 | (uint64_t)rand()) >> (rand() % 3 ? 0 : 40);
 		index[i].offset = any(length / 2 + 2);
 		index[i].caplen = any(rand() % 2 ? length + 2 : 1600);
 		index[i].wirelen = any(70000);
