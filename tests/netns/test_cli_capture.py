@@ -76,7 +76,7 @@ def _check_account(found: dict[str, Any]) -> None:
 
 def test_all_that_was_sent_in_time_is_captured_and_written(net: Lab, tmp_path: Path) -> None:
     target = tmp_path / "all.pcap"
-    duration = 3 if simulated.ACTIVE else 1  # a simulated kernel has the packets of a device a little later
+    duration = 8 if simulated.ACTIVE else 1  # a simulated kernel has the packets of a device a little later
     process = _start(net, "--duration", duration, "--buffer-size", "32M", "-w", target, "--json")
     sent = _send(net, 30_000 if not simulated.ACTIVE else 2000, (60, 1500))  # BPF's buffers have a limit
     done = cli.finish(process)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support import cli
+from support import rerun
 
 RELEASES = [each for each in os.environ.get("PYPCAPZC_SCAPY", "").split(",") if each]
 
@@ -40,22 +40,9 @@ def test_other_release(release: str, tmp_path: Path) -> None:
     which = [sys.executable, "-c", "import scapy; print(scapy.__file__)"]
     found = subprocess.run(which, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert Path(found.stdout.strip()).parent == folder / "scapy"
-    options = ["-q", "-p", "no:cacheprovider", "--timeout=150", f"--basetemp={tmp_path / 'run'}"]
     here = Path(__file__).parent
-    others = [
+    others = (
         f"--ignore={here / 'test_campaign.py'}",
         f"--ignore={__file__}",
-    ]  # bring their own, or are this one
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *others, str(here)],
-        cwd=cli.ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
-    passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed is not None
-    assert int(passed[1]) >= 100
+    )  # bring their own, or are this one
+    assert rerun.passed([str(here)], tmp_path, environment, timeout=800, options=others) >= 100

@@ -43,6 +43,17 @@ def loaded(path: Path) -> Iterator[Simulator]:
         loader.use(before)
 
 
+def environment(library: Path, sharing: bool) -> dict[str, str]:
+    """Of a process that is on the simulated device as a whole."""
+    return {
+        **os.environ,
+        "PYPCAPZC_LIBPCAP": str(library),
+        "PYPCAPZC_PLATFORM": NAME,
+        "BPFSIM_OUTSIDE_POLLER": "1",
+        "BPFSIM_ZEROCOPY": str(int(sharing)),
+    }
+
+
 def control() -> Simulator:
     """Of the library that this process uses."""
     return Simulator(loader.current().path)
