@@ -390,7 +390,10 @@ class Block:
         fast = self._each(Stamp.TIME, start, stop)
         if fast is not None:
             return fast
-        return iter(list(self._custody.lease.packets())[start:stop])
+        kept = self._custody.exporter()
+        pairs = list(self._custody.lease.packets())
+        del kept
+        return iter(pairs[start:stop])
 
     def pairs_in_seconds(
         self, start: int = 0, stop: int | None = None, *, fine: bool = False
