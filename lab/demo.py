@@ -7,6 +7,7 @@ it sends to itself over loopback; for anybody else it says what is missing, and 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import pypcapzc
+from pypcapzc import companion
 from pypcapzc.block import RECORD
 from pypcapzc.cli.terminal import packet_line, progress, size
 
@@ -135,13 +137,15 @@ def _titled(title: str) -> Iterator[None]:
 
 def _build() -> None:
     """The patched libpcap for this machine; from the cache where it was built before."""
-    if pypcapzc.zerocopy.status().library.patched:
+    with_companion = companion.current() is not None or companion.VARIABLE in os.environ
+    if pypcapzc.zerocopy.status().library.patched and with_companion:
         console.print("a patched libpcap is in use already")
         return
     done = subprocess.run([sys.executable, "-m", "pypcapzc", "build"], check=False)
     if done.returncode:
         console.print("\nIt could not be built; the demo goes on with the libpcap that is here.")
     pypcapzc.libpcap.use(None)  # look again
+    companion.forget()
 
 
 def main() -> None:
