@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from .. import companion, decode
@@ -60,13 +60,6 @@ class Chosen(Lease):
 
     def index(self, keeper: Any) -> memoryview:
         return memoryview(self._index)
-
-    def packets(self) -> Iterable[tuple[int, bytes]]:
-        data = bytes(self._memory)
-        return [
-            (ts_ns, data[offset : offset + caplen])
-            for ts_ns, offset, caplen, _, _ in RECORD.iter_unpack(self._index)
-        ]
 
     def give_back(self) -> None:
         """Nothing to do: the memory dies with its last user."""
