@@ -363,7 +363,7 @@ pczc_sift(void *pcap, int (*zc_next)(void *, struct zc_block *, int),
 
 	*passed = 0;
 	*looked = 0;
-	for (i = 0; i < BLOCKS_AT_A_TIME; i++) {
+	for (i = 0; i < BLOCKS_AT_A_TIME && *passed < limit; i++) {
 		status = zc_next(pcap, block, 0);
 		if (status != 1 || block->count > limit - *passed)
 			return (status);

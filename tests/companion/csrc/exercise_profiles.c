@@ -119,6 +119,11 @@ sift(struct sieve *s, struct made *made, uint64_t limit)
 
 	while ((status = pczc_sift(made, next, release, s, limit - took, &block, &passed, &looked)) != 0) {
 		took += passed;
+		if (took == limit) {
+			if (status != 2)
+				die("it takes a block of which nothing is wanted");
+			break;
+		}
 		if (status == 1) {
 			if (!looked && block.count <= limit - took)
 				die("it has not looked at a block that fits");
