@@ -5,8 +5,8 @@
  * The objects are made when their turn comes, so that a program that goes from packet to packet gets memory that
  * is still in the cache, where lists of them would take new memory for each.
  */
-#include "python.h"
 #include "records.h"
+#include "reuse.h"
 
 struct api pczc_py;
 size_t pczc_head;
@@ -56,64 +56,130 @@ fine_seconds(uint64_t ts_ns)
 }
 
 static object *
-stamp_of(struct each *each, const struct record *r)
+new_stamp(struct each *each, const struct record *r)
 {
+	object *made;
+
 	switch (each->stamp) {
 	case NONE:
-		return (NULL);
+		break;
 	case TIME:
-		return (pczc_time(&each->cells, r->ts_ns));
+		return (pczc_py.from_u64(r->ts_ns));
 	case SECONDS:
 		return (pczc_py.from_double(seconds(r->ts_ns)));
 	case FINE_SECONDS:
 		return (pczc_py.from_double(fine_seconds(r->ts_ns)));
 	case RECORD:
-		return (pczc_record(&each->cells, each->type, r, sizeof(*r)));
+		made = pczc_py.alloc(each->type, sizeof(*r));
+		if (made != NULL)
+			memcpy(pczc_py.bytes_memory(made), r, sizeof(*r));
+		return (made);
 	}
 	return (NULL);
 }
 
-/* To make a memoryview may start the garbage collector, and that code which ends this very iterator. */
 static object *
-view_of(object *whole, const struct record *r, uint32_t caplen)
-{
-	object *made;
-
-	pczc_py.incref(whole);
-	made = pczc_py.slice(whole, r->offset, (py_ssize)r->offset + caplen);
-	pczc_py.decref(whole);
-	return (made);
-}
-
-static object *
-packet_of(struct each *each, const struct record *r)
+new_packet(struct each *each, const struct record *r)
 {
 	uint32_t caplen = record_caplen(r, each->length);
 
 	if (each->whole != NULL)
-		return (view_of(each->whole, r, caplen));
-	return (pczc_packet(&each->cells, (const char *)each->base + r->offset, caplen));
+		return (pczc_py.slice(each->whole, r->offset, (py_ssize)r->offset + caplen));
+	return (pczc_py.bytes((const char *)each->base + r->offset, caplen));
 }
 
 static object *
-make(struct each *each, uint32_t at)
+new_tuple(struct each *each, struct turn *turn, uint32_t at)
 {
 	const struct record *r = &each->index[at];
 	object *items[3];
 	int count = 0;
 
-	if (each->stamp == NONE)
-		return (packet_of(each, r));
-	items[count++] = stamp_of(each, r);
+	items[count++] = new_stamp(each, r);
 	if (items[0] != NULL)
-		items[count++] = packet_of(each, r);
+		items[count++] = new_packet(each, r);
 	if (items[count - 1] != NULL && each->kinds != NULL)
 		items[count++] = pczc_py.from_u64(each->kinds[at]);
 	if (items[count - 1] != NULL)
-		return (pczc_tuple(&each->cells, items, count));
+		return (pczc_tuple(turn, items, count));
 	while (--count > 0)
 		pczc_py.decref(items[count - 1]);
 	return (NULL);
+}
+
+static int
+stamp_again(struct each *each, struct turn *turn, object **place, const struct record *r)
+{
+	if (each->stamp == TIME)
+		return (time_again(turn, place, r->ts_ns));
+	if (each->stamp == SECONDS)
+		return (seconds_again(place, seconds(r->ts_ns)));
+	if (each->stamp == FINE_SECONDS)
+		return (seconds_again(place, fine_seconds(r->ts_ns)));
+	if (count_of(*place) != 1)
+		return (replace(place, new_stamp(each, r)));
+	memcpy(pczc_py.bytes_memory(*place), r, sizeof(*r));
+	return (1);
+}
+
+static int
+fill(struct each *each, struct turn *turn, object **items, uint32_t at)
+{
+	const struct record *r = &each->index[at];
+	int done = stamp_again(each, turn, items, r);
+
+	if (done && each->whole != NULL)
+		done = replace(&items[1], new_packet(each, r));
+	else if (done)
+		done = packet_again(&each->cells, turn, &items[1], (const char *)each->base + r->offset,
+		    record_caplen(r, each->length));
+	if (done && each->kinds != NULL)
+		done = replace(&items[2], pczc_py.from_u64(each->kinds[at]));
+	return (done);
+}
+
+static object *
+make(struct each *each, uint32_t at)
+{
+	struct turn *turn = &each->cells.turns[at % TURNS];
+	object *made = turn->tuple, **items;
+
+	if (each->stamp == NONE)
+		made = new_packet(each, &each->index[at]);
+	else if ((items = tuple_again(turn)) == NULL)
+		made = new_tuple(each, turn, at);
+	else if (!fill(each, turn, items, at)) {
+		pczc_py.decref(made);
+		made = NULL;
+	}
+	if (made == NULL)	/* it is the next one's again */
+		__atomic_store_n(&each->at, at, __ATOMIC_RELAXED);
+	return (made);
+}
+
+/*
+ * The same where a tuple or a view is made: that starts the garbage collector now and then, and that code which
+ * ends this very iterator or lets go of it.
+ */
+static object *
+make_held(object *it, uint32_t at)
+{
+	struct each *each = each_of(it);
+	object *held[] = { each->whole, each->keeper, it }, *made;
+	size_t i;
+
+	for (i = 0; i < sizeof(held) / sizeof(*held); i++)
+		pczc_py.incref(held[i]);
+	made = make(each, at);
+	for (i = 0; i < sizeof(held) / sizeof(*held); i++)
+		pczc_py.decref(held[i]);
+	return (made);
+}
+
+static int
+makes_bytes_only(const struct each *each, uint32_t at)
+{
+	return (each->whole == NULL && (each->stamp == NONE || is_free(&each->cells.turns[at % TURNS])));
 }
 
 /* Let go of the block.  That may run code of Python's, which may come back here: it finds an end. */
@@ -141,7 +207,6 @@ next(object *it)
 {
 	struct each *each = each_of(it);
 	uint32_t at = __atomic_load_n(&each->at, __ATOMIC_RELAXED);
-	object *made;
 
 	if (at >= each->count || each->forks != forks) {
 		if (!pczc_parallel)
@@ -149,10 +214,7 @@ next(object *it)
 		return (NULL);
 	}
 	__atomic_store_n(&each->at, at + 1, __ATOMIC_RELAXED);
-	made = make(each, at);
-	if (made == NULL)
-		__atomic_store_n(&each->at, at, __ATOMIC_RELAXED);
-	return (made);
+	return (makes_bytes_only(each, at) ? make(each, at) : make_held(it, at));
 }
 
 static object *

@@ -37,35 +37,6 @@ extern struct api pczc_py;
 extern size_t pczc_head;	/* bytes of an object before what its type adds */
 extern int pczc_parallel;	/* no interpreter's lock keeps two threads out of one object */
 
-/*
- * Objects that were handed out and that a program may have let go of since: then they are filled anew, which takes
- * less time than to make one.  See reuse.c.
- */
-#define PAIRED		2	/* a loop has one packet in its hands while the next one is made */
-#define LEAST		9	/* log2 of bytes: Python's own allocator is fast up to 512 */
-#define SIZES		8	/* powers of 2 from there on; larger packets are always new */
-
-struct cell {
-	object		*made;
-	uint32_t	size;		/* room for so many bytes */
-};
-
-struct cells {
-	struct cell	packets[SIZES][PAIRED];
-	struct cell	records[PAIRED];
-	object		*times[PAIRED];
-	uint32_t	turn;		/* whose time is next */
-	object		*tuple;
-};
-
-/* They give a new reference, or NULL with the exception set. */
-object	*pczc_time(struct cells *, uint64_t);
-object	*pczc_packet(struct cells *, const char *, uint32_t);
-object	*pczc_record(struct cells *, object *, const void *, uint32_t);
-object	*pczc_tuple(struct cells *, object *const *, int);	/* takes the references */
-void	pczc_forget(struct cells *);
-void	pczc_learn(void);
-
 #pragma GCC visibility pop
 
 #endif
