@@ -21,8 +21,8 @@ from rich.table import Table
 
 import pypcapzc
 from pypcapzc import companion
-from pypcapzc.block import RECORD
 from pypcapzc.cli.terminal import packet_line, progress, size
+from pypcapzc.leases import RECORD
 
 from . import frames, netns, savefiles, traffic
 

@@ -14,8 +14,9 @@ from itertools import accumulate
 from typing import Any, Literal, Protocol
 
 from . import companion, zstd
-from .block import RECORD, Block, rounded
+from .block import Block
 from .errors import DumpError
+from .leases import RECORD, rounded
 from .sources import records
 
 _NANOSECOND_MAGIC = 0xA1B23C4D  # pcap-savefile(5)

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import zstd
-from .block import RECORD, Block
+from .block import Block
 from .dumper import Sink
 from .errors import DumpError
+from .leases import RECORD
 
 _NANOSECONDS = 1_000_000_000
 _SUFFIXES = (zstd.SUFFIX, ".parquet")

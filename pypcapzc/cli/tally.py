@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import click
 
-from ..block import RECORD, Block
+from ..block import Block
 from ..capture import Capture
 from ..dumper import Sink
 from ..errors import DumpError
+from ..leases import RECORD
 from .terminal import packet_line
 
 

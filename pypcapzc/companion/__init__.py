@@ -17,6 +17,7 @@ from ctypes import (
     Structure,
     c_char_p,
     c_int,
+    c_int64,
     c_ssize_t,
     c_uint32,
     c_uint64,
@@ -29,7 +30,7 @@ from typing import Any
 
 from .. import paths
 
-ABI = 2
+ABI = 3
 """What pczc_abi() in csrc/iterate.c gives; both change when a function does."""
 
 FILE = "libpypcapzc.so"
@@ -147,7 +148,13 @@ _C = {
     "pczc_enter_four": (None, (c_void_p, c_void_p, c_void_p, c_uint64)),
     "pczc_enter_six": (None, (c_void_p, c_void_p, c_void_p, c_uint64)),
     "pczc_rows": (c_uint64, (c_void_p, c_uint32, c_void_p, c_uint64, c_void_p)),
-    "pczc_gather": (c_uint32, (c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_uint64)),
+    "pczc_gather": (
+        c_int64,
+        (
+            *(c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_uint64),
+            *(c_void_p, c_void_p, c_uint64),
+        ),
+    ),
 }
 """Called without it."""
 

@@ -9,9 +9,10 @@ from itertools import islice, starmap
 from operator import length_hint
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ..block import RECORD, Block, Copy
+from ..block import Block
 from ..capture import Capture
 from ..filters import compiled
+from ..leases import RECORD, Copy
 from ..libpcap import Library, bpf_program, library
 from ..readiness import Readiness
 from ..sources.base import Target

@@ -23,7 +23,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .. import companion
-from ..block import RECORD, Block
+from ..block import Block
+from ..leases import RECORD
 
 OTHER, FLOW_HEAD, SET_MATCH = range(3)
 DNS, PAYLOAD, NOISE, ADDRESS, HEAD, SYN = range(6)

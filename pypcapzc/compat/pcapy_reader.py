@@ -13,9 +13,10 @@ from operator import length_hint
 from typing import Any, cast
 
 from .. import errors
-from ..block import RECORD, Block
+from ..block import Block
 from ..capture import Capture, Direction
 from ..constants import PCAP_ERROR, PCAP_ERROR_ACTIVATED
+from ..leases import RECORD
 from ..linktypes import dlt_to_linktype
 from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN

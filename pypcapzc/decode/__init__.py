@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import companion, datalinks
 from ..block import FIELDS as _INDEX_FIELDS
-from ..block import RECORD, Block
+from ..block import Block
+from ..leases import RECORD
 from . import fast
 from .layout import (
     ADDRESSES,

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import companion, decode
-from ..block import RECORD, Block, Lease, exporter_type, rounded
+from ..block import Block
 from ..companion import Stamp
 from ..decode.numeric import np
+from ..leases import RECORD, Lease, exporter_type, rounded
 from .hashing import Array
 
 _RECORD_HEADER = 16  # of a savefile: seconds, fraction, caplen, wirelen (pcap-savefile(5))
@@ -156,13 +157,10 @@ def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
     target = np.frombuffer(buffer, "u1")
     if not target.flags.writeable:
         raise TypeError("the buffer is read-only")
-    index, library = _rows(block, indices), companion.current()
+    library = companion.current()
     if library is not None:
-        (base, length, _), keeper = block.located()
-        where = base, length, companion.address(index), index.size
-        count = library.gather(*where, companion.address(target), target.size)
-        del keeper
-        return index if count == index.size else index[:count].copy()
+        return _gathered(library, block, _positions(indices, len(block)), target)
+    index = _rows(block, indices)
     caplen = index["caplen"].astype("i8")
     ends = np.cumsum(caplen)
     count = int(np.searchsorted(ends, target.size, side="right"))
@@ -170,3 +168,16 @@ def copy_into(block: Block, indices: Any, buffer: Any) -> Any:
     move(_data(block), index["offset"].astype("i8"), caplen, target, to)
     index["offset"] = to
     return index
+
+
+def _gathered(library: companion.Companion, block: Block, positions: Array, target: Array) -> Array:
+    """copy_into() in C."""
+    rows = np.empty(positions.size, decode.RECORDS)
+    (base, length, records), keeper = block.located()
+    wanted = companion.address(positions), positions.size, companion.address(rows)
+    room = companion.address(target), target.size
+    count = library.gather(base, length, records, len(block), *wanted, *room)
+    del keeper
+    if count < 0:
+        raise _outside(positions, len(block))
+    return rows if count == rows.size else rows[:count].copy()

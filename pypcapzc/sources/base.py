@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import companion
-from ..block import Block, Lease
+from ..block import Block
 from ..constants import PCAP_ERROR_BREAK, PCAP_TSTAMP_PRECISION_MICRO
 from ..errors import DeviceGoneError, PcapError, SavefileError
 from ..handle import Handle, error_text, failure
+from ..leases import Lease
 from ..libpcap import Library
 from .straight import RecordsArena
 

@@ -9,8 +9,9 @@ from ctypes import byref, c_int, c_uint64
 from typing import Any
 
 from .. import companion
-from ..block import RECORD, Block, Copy, Lease, exporter_type
+from ..block import Block
 from ..handle import Handle
+from ..leases import RECORD, Copy, Lease, exporter_type
 from ..libpcap.extension import MECHANISMS, PCAP_ERROR_ZC_EOF, PCAP_ERROR_ZC_HELD, Extension, pcap_zc_block
 from .base import Pace, Sifted, Source
 from .stock import file_header

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from operator import add, mul
 
-from ..block import RECORD
+from ..leases import RECORD
 
 HEADER = struct.Struct("=IIII")
 FILE_HEADER_SIZE = 24

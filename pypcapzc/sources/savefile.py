@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
 from .. import zstd
-from ..block import Lease
 from ..constants import PCAP_ERRBUF_SIZE, PCAP_TSTAMP_PRECISION_NANO
 from ..errors import CaptureClosedError, PcapError, SavefileError
 from ..handle import Handle
+from ..leases import Lease
 from ..libpcap import Library, extension, library
 from ..libpcap.cstdio import ReaderStream, close_stream, open_descriptor
 from ..waker import Waker

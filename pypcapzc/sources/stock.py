@@ -16,11 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 from .. import companion
-from ..block import RECORD, Lease, exporter_type, rounded
 from ..companion import Companion
 from ..datalinks import DLT_EN10MB
 from ..errors import PcapError
 from ..handle import Handle, error_text
+from ..leases import RECORD, Lease, exporter_type, rounded
 from ..libpcap import Library, pcap_handler
 from ..libpcap.cstdio import MemoryStream
 from . import records

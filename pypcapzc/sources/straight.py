@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..block import exporter_type
 from ..companion import Companion
+from ..leases import exporter_type
 from ..libpcap import pcap_handler
 
 _BYTES = 128 * 1024

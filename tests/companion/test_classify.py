@@ -20,9 +20,10 @@ np = pytest.importorskip("numpy", reason="numpy is not installed: pip install 'p
 
 from pypcapzc import companion, decode, selection
 from pypcapzc import datalinks as dlt
-from pypcapzc.block import RECORD, Block, Copy
+from pypcapzc.block import Block
 from pypcapzc.kit import companion as building
 from pypcapzc.kit import targets
+from pypcapzc.leases import RECORD, Copy
 from support import oracle
 from support.packets import BY_LINK, block_of, mutated
 

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 
 from lab import savefiles
 from pypcapzc import companion, open_offline
-from pypcapzc.block import RECORD, Block, Copy
+from pypcapzc.block import Block
 from pypcapzc.errors import BlockInUseError
 from pypcapzc.kit import companion as building
 from pypcapzc.kit import targets
+from pypcapzc.leases import RECORD, Copy
 
 CSRC = Path(companion.__file__).parent / "csrc"
 EXERCISES = Path(__file__).parent / "csrc"

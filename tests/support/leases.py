@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pypcapzc.block import RECORD, Lease, exporter_type, rounded
+from pypcapzc.leases import RECORD, Lease, exporter_type, rounded
 
 
 class Ledger(Lease):

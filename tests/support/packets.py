@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from pypcapzc import datalinks as dlt
-from pypcapzc.block import RECORD, Block, rounded
+from pypcapzc.block import Block
+from pypcapzc.leases import RECORD, rounded
 from support.leases import Ledger
 
 U8, U16, U32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)

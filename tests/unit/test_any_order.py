@@ -16,13 +16,16 @@ from pypcapzc import Capture, companion, open_offline
 from support.lives import SETTINGS, Lives
 
 
+PACKETS = 5000
+
+
 @pytest.fixture(scope="module")
 def path() -> Iterator[Path]:
-    """Several blocks of 512 KiB, which is what a savefile is read in."""
+    """Several blocks of 1 MiB, which is what a savefile is read in."""
     gc.freeze()  # what is there already need not be looked through each time
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "saved"
-        savefiles.generate(found, 2500, (60, 1500))
+        savefiles.generate(found, PACKETS, (60, 1500))
         yield found
     gc.unfreeze()
 
@@ -56,4 +59,4 @@ def test_a_block_in_a_garbage_cycle(
             ring.append(ring)
             del ring, block
             gc.collect()
-    assert numbers == list(range(2500))
+    assert numbers == list(range(PACKETS))

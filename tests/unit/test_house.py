@@ -22,7 +22,7 @@ ROWS = (
     "libpcap",
     "platforms",
     "zerocopy companion",
-    "block waker readiness handle filters counters",
+    "leases block waker readiness handle filters counters",
     "fanout",
     "decode selection",
     "sources dumper rotation dumping",

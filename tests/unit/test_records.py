@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pypcapzc.block import RECORD
+from pypcapzc.leases import RECORD
 from pypcapzc.sources import records
 
 U32 = st.integers(0, 2**32 - 1)

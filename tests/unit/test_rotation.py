@@ -206,7 +206,7 @@ def test_every_packet_is_in_the_file_of_its_time(
 def test_a_ring_of_files_has_the_last_packets(
     path: Path, truth: list[tuple[int, bytes]], tmp_path: Path
 ) -> None:
-    names = _rotated(path, tmp_path / "x", Rotation(size=100_000, files=3))
+    names = _rotated(path, tmp_path / "x", Rotation(size=100_000, files=3), 200)
     assert sorted(set(names)) == [str(tmp_path / f"x{n}") for n in range(3)]
     kept = sorted(packet for n in range(3) for packet in _read(tmp_path / f"x{n}"))
     assert kept == truth[-len(kept) :]

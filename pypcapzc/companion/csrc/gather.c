@@ -16,25 +16,27 @@ pczc_rows(const struct record *index, uint32_t count, const int64_t *positions, 
 }
 
 /*
- * As many of `count` packets as fit into the `size` bytes of `out`; their records get the offsets there.  Gives
- * how many that are.
+ * As many of the packets at these positions as fit into the `size` bytes of `out`, and their `rows`, with the
+ * offsets there.  Gives how many that are, or -1 where a position is none: then nothing is in `out`.
  */
-uint32_t
-pczc_gather(const u_char *base, uint64_t length, struct record *index, uint32_t count, u_char *out,
-    uint64_t size)
+int64_t
+pczc_gather(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
+    const int64_t *positions, uint64_t wanted, struct record *rows, u_char *out, uint64_t size)
 {
-	uint64_t used = 0;
-	uint32_t i, caplen;
+	uint64_t used = 0, i;
+	uint32_t caplen;
 
-	for (i = 0; i < count; i++) {
-		caplen = record_caplen(&index[i], length);
+	if (pczc_rows(index, count, positions, wanted, rows) != wanted)
+		return (-1);
+	for (i = 0; i < wanted; i++) {
+		caplen = record_caplen(&rows[i], length);
 		if (caplen > size - used || used > UINT32_MAX)
 			break;
 		if (caplen != 0)
-			memcpy(out + used, base + index[i].offset, caplen);
-		index[i].offset = (uint32_t)used;
-		index[i].caplen = caplen;
+			memcpy(out + used, base + rows[i].offset, caplen);
+		rows[i].offset = (uint32_t)used;
+		rows[i].caplen = caplen;
 		used += caplen;
 	}
-	return (i);
+	return ((int64_t)i);
 }

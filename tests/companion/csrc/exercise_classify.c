@@ -41,7 +41,8 @@ uint32_t pczc_choose(const struct node *, uint32_t, const u_char *, uint64_t, co
 uint32_t pczc_choose_rows(const struct node *, uint32_t, const struct fields *, uint32_t, int64_t *);
 void pczc_enter_four(const struct address_table *, uint32_t *, const uint32_t *, uint64_t);
 void pczc_enter_six(const struct address_table *, uint64_t *, const uint64_t *, uint64_t);
-uint32_t pczc_gather(const u_char *, uint64_t, struct record *, uint32_t, u_char *, uint64_t);
+int64_t pczc_gather(const u_char *, uint64_t, const struct record *, uint32_t, const int64_t *, uint64_t,
+    struct record *, u_char *, uint64_t);
 
 static const char *const samples[] = {
 	/* Ethernet, a tag, IPv4 with an option, TCP with options */
@@ -210,16 +211,41 @@ check_positions(const int64_t *positions, uint32_t chosen, uint32_t count)
 		check(positions[i] < count && (i == 0 || positions[i] > positions[i - 1]), "positions");
 }
 
+/* Some of them, some twice, into a buffer that may be too small; now and then one that there is not. */
+static void
+gather(const struct made *b)
+{
+	static const int64_t outside[] = { -1, INT64_MIN, INT64_MAX, UINT32_MAX };
+	uint32_t wanted = b->count ? below(2 * b->count) : 0, size = below(4000), i;
+	int64_t *positions = malloc((wanted + 1) * sizeof(*positions)), copied;
+	struct record *rows = malloc((wanted + 1) * sizeof(*rows));
+	u_char *out = malloc(size + (size == 0));
+
+	for (i = 0; i < wanted; i++)
+		positions[i] = below(b->count);
+	copied = pczc_gather(b->bytes, b->length, b->index, b->count, positions, wanted, rows, out, size);
+	check(copied >= 0 && copied <= wanted, "more copied than was asked for");
+	for (i = 0; i < copied; i++)
+		check(rows[i].offset + rows[i].caplen <= size && (rows[i].caplen == 0 || memcmp(out + rows[i].offset,
+		    b->bytes + b->index[positions[i]].offset, rows[i].caplen) == 0), "copied");
+	if (wanted != 0) {
+		positions[below(wanted)] = random() % 2 ? b->count : outside[random() % 4];
+		check(pczc_gather(b->bytes, b->length, b->index, b->count, positions, wanted, rows, out, size) == -1,
+		    "a packet that is none is copied");
+	}
+	free(out);
+	free(rows);
+	free(positions);
+}
+
 static void
 exercise(void)
 {
 	static struct made b;
 	struct node nodes[NODES];
 	struct fields *rows;
-	struct record copy[PACKETS];
 	int64_t *positions;
-	u_char *out;
-	uint32_t link = below(8), size = below(4000), chosen;
+	uint32_t link = below(8), chosen;
 
 	make_block(&b);
 	make_tables();
@@ -232,11 +258,7 @@ exercise(void)
 	check_positions(positions, chosen, b.count);
 	chosen = pczc_choose(nodes, NODES - 1, b.bytes, b.length, b.index, b.count, link, positions);
 	check_positions(positions, chosen, b.count);
-	memcpy(copy, b.index, b.count * sizeof(copy[0]));
-	out = malloc(size + (size == 0));
-	chosen = pczc_gather(b.bytes, b.length, copy, b.count, out, size);
-	check(chosen == 0 || copy[chosen - 1].offset + copy[chosen - 1].caplen <= size, "written outside");
-	free(out);
+	gather(&b);
 	free(positions);
 	free(rows);
 	free(b.bytes);
