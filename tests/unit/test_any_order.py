@@ -15,7 +15,6 @@ from lab import frames, savefiles
 from pypcapzc import Capture, companion, open_offline
 from support.lives import SETTINGS, Lives
 
-
 PACKETS = 5000
 
 
