@@ -153,8 +153,9 @@ class Capture:
 
     @property
     def pours(self) -> bool:
-        """pour() can be used now."""
-        return self.live and self._source.pace is None and not self._source.at_hand
+        """pour() can be used now, and there are no lent blocks, which sift() looks through sooner."""
+        source = self._source
+        return self.live and source.pace is None and not source.at_hand and not source.lent
 
     def _next_block(self, limit: int, deadline: float | None) -> Block | None:
         return self._await(lambda: self._source.next_block(limit), deadline)

@@ -20,7 +20,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import companion
 from ..block import Block
@@ -76,9 +76,22 @@ class Rules:
         self.base = _BASE[self.profile]
         self.classes = _CLASSES[self.profile]
         self._flows: OrderedDict[tuple[bytes, int, tuple[int, int]], int] = OrderedDict()
+        self._native: int | None = None
+
+    def or_same(self, before: Rules | None) -> Rules:
+        """``before``, if that is the same and remembers nothing: what native() made for it serves again."""
+        same = before is not None and not self.flow_cutoff and self._given == before._given
+        return before if before is not None and same else self
+
+    @property
+    def _given(self) -> tuple[Any, ...]:
+        ports = self.dpi_ports, self.tls_ports, self.dns_port
+        return self.profile, self.l2_offset, self.flow_cutoff, ports, self.addresses
 
     def native(self, fast: companion.Companion) -> int:
         """A struct profile of the companion library's that decides the same, and lives as long."""
+        if self._native is not None:
+            return self._native
         given = _Given(self.profile, self.l2_offset, self.flow_cutoff, self.dns_port)
         for bits, ports in ((given.payload_ports, self.dpi_ports), (given.head_ports, self.tls_ports)):
             for port in ports:
@@ -87,6 +100,7 @@ class Rules:
         if not made:
             raise MemoryError("no memory for the address set")
         weakref.finalize(self, fast.profile_free, made).atexit = False
+        self._native = made
         return made
 
     @property

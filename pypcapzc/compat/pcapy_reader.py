@@ -96,6 +96,7 @@ class Reader:
         self._closed = False
         self._blocking = True
         self._file: Any = None
+        self._rules: Rules | None = None
         self._sieve = Sieve(Rules(), 0, Pkthdr)
 
     # --- before activation -----------------------------------------------------------------------
@@ -236,6 +237,7 @@ class Reader:
         """
         cursor, limit = self._opened(), operator.index(cnt)
         rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
+        rules = self._rules = rules.or_same(self._rules)
         self._sieve = found = sieve(rules, operator.index(admit_mask), Pkthdr)
         for block, start in self._sifted(cursor, limit, found):
             admitted = found.admitted(block, start)
@@ -270,6 +272,7 @@ class Reader:
         """
         cursor, limit = self._opened(), operator.index(cnt)
         rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
+        rules = self._rules = rules.or_same(self._rules)
         with memoryview(writable_buf).cast("B") as buffer:
             if buffer.readonly:
                 raise TypeError("loop_to_buffer() needs a writable buffer")

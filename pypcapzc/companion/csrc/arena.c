@@ -95,8 +95,9 @@ pczc_collect(u_char *user, const struct pcap_pkthdr *h, const u_char *packet)
 	r->ts_ns = (uint64_t)(uint32_t)h->ts.tv_sec * 1000000000u +
 	    (uint64_t)(uint32_t)h->ts.tv_usec * a->unit;
 	r->offset = (uint32_t)a->used;
-	r->caplen = h->caplen;
-	r->wirelen = h->len;
+	/* Stored just now, one by one: loaded in one go, as compilers would, they would be waited for. */
+	r->caplen = *(const volatile uint32_t *)&h->caplen;
+	r->wirelen = *(const volatile uint32_t *)&h->len;
 	r->flags = 0;
 	memcpy(a->data + a->used, packet, h->caplen);
 	a->used = (a->used + h->caplen + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1);

@@ -16,10 +16,6 @@
 #define VLAN_QINQ	0x9100	/* what stacked tags had before 802.1ad */
 #define MAX_VLAN_TAGS	8
 
-/* How many packets ahead memory is asked for what is about to be read, and what of a packet that mostly is. */
-#define AHEAD		8
-#define NEAR		63
-
 LAYER void
 decode_arp(struct walk *w)
 {
@@ -191,15 +187,6 @@ decode_packet(struct walk *w, uint32_t link)
 		decode_transport(w, protocol);
 }
 
-static inline void
-ask_for(const u_char *base, uint64_t length, const struct record *r)
-{
-	if (r->offset < length)
-		__builtin_prefetch(base + r->offset);
-	if (length > NEAR && r->offset < length - NEAR)
-		__builtin_prefetch(base + r->offset + NEAR);
-}
-
 /*
  * The fields of `count` packets of a block of `length` bytes into `out`, whatever that held; `known` packets
  * are in the index, which the caller goes on with.
@@ -212,8 +199,8 @@ pczc_decode_some(const u_char *base, uint64_t length, const struct record *index
 	uint32_t i;
 
 	for (i = 0; i < count; i++) {
-		if (known - i > AHEAD)
-			ask_for(base, length, &index[i + AHEAD]);
+		if (known - i > RECORDS_AHEAD)
+			record_ask_for(&index[i + RECORDS_AHEAD], base, length);
 		memset(&w, 0, sizeof(w));
 		w.end = w.limit = record_caplen(&index[i], length);
 		w.bytes = w.end != 0 ? base + index[i].offset : base;

@@ -35,13 +35,15 @@ struct profile_rules {
 struct profile {
 	struct profile_rules	rules;
 	struct address_table	set;
+	uint64_t		*hints;		/* a bit for each hash of a member: most others are told apart by it */
+	u_int			hint_shift;
 	struct flow_table	flows;
 };
 
 struct found {
 	const u_char	*ip;
-	const u_char	*transport;	/* NULL: no ports */
-	u_int		 left;		/* bytes from there */
+	const u_char	*transport;	/* with ports: behind that */
+	u_int		 left;		/* bytes from there, or before that is known, from ip */
 	u_int		 sport, dport;
 };
 
@@ -57,11 +59,36 @@ has_port(const uint8_t *ports, u_int port)
 	return (ports[port >> 3] >> (port & 7) & 1);
 }
 
+static uint32_t
+hint_of(const struct profile *p, uint32_t address)
+{
+	return (address * 0x9e3779b1u >> p->hint_shift);	/* 2^32 divided by the golden ratio */
+}
+
+/* Eight bits a member, and at least a kilobyte's. */
+static int
+add_hints(struct profile *p, const uint32_t *members, uint64_t count)
+{
+	u_int bits = 13;
+	uint64_t n;
+
+	while (bits < 31 && 1ull << bits < 8 * count)
+		bits++;
+	p->hint_shift = 32 - bits;
+	p->hints = calloc((size_t)1 << bits >> 6, sizeof(*p->hints));
+	if (p->hints == NULL)
+		return (-1);
+	for (n = 0; n < count; n++)
+		p->hints[hint_of(p, members[n]) >> 6] |= 1ull << (hint_of(p, members[n]) & 63);
+	return (0);
+}
+
 static int
 add_members(struct profile *p, const u_char *addresses, uint64_t count)
 {
 	uint64_t room = 16, members = 0, n;
 	uint32_t *places, *kept;
+	int status;
 
 	while (room < 2 * count + 1)
 		room *= 2;
@@ -79,9 +106,10 @@ add_members(struct profile *p, const u_char *addresses, uint64_t count)
 		if (kept[n] != 0)	/* which is no member of pcapy-ng's sets */
 			kept[members++] = kept[n];
 	enter_four(&p->set, places, kept, members);
-	free(kept);
 	p->set.places = places;
-	return (0);
+	status = add_hints(p, kept, members);
+	free(kept);
+	return (status);
 }
 
 void
@@ -89,6 +117,7 @@ pczc_profile_free(struct profile *p)
 {
 	if (p != NULL) {
 		free((void *)p->set.places);
+		free(p->hints);
 		free(p->flows.rows);
 		free(p);
 	}
@@ -130,11 +159,11 @@ flow_of(const struct found *f)
 	return (h + (h == 0));
 }
 
-/* The IPv4 header at l2_offset, or behind up to two VLAN tags that end there; and the ports. */
+/* The IPv4 header at l2_offset, or behind up to two VLAN tags that end there. */
 static int
-locate(const struct profile *p, const u_char *packet, u_int caplen, struct found *f)
+locate_ip(const struct profile *p, const u_char *packet, u_int caplen, struct found *f)
 {
-	u_int at = p->rules.l2_offset, tags, type, header;
+	u_int at = p->rules.l2_offset, tags, type;
 
 	for (tags = 0;; tags++, at += 4) {
 		if (caplen < at + 20)
@@ -148,16 +177,31 @@ locate(const struct profile *p, const u_char *packet, u_int caplen, struct found
 			return (0);
 	}
 	f->ip = packet + at;
-	f->transport = NULL;
-	header = (f->ip[0] & 15) * 4;
-	if ((f->ip[9] == PROTO_TCP || f->ip[9] == PROTO_UDP) && header >= 20 &&
-	    caplen >= at + header + 4) {
-		f->transport = f->ip + header;
-		f->left = caplen - at - header;
-		f->sport = get16(f->transport);
-		f->dport = get16(f->transport + 2);
-	}
+	f->left = caplen - at;
 	return (1);
+}
+
+/* What follows it, if that has ports. */
+static int
+locate_ports(struct found *f)
+{
+	u_int header = (f->ip[0] & 15) * 4;
+
+	if ((f->ip[9] != PROTO_TCP && f->ip[9] != PROTO_UDP) || header < 20 || f->left < header + 4)
+		return (0);
+	f->transport = f->ip + header;
+	f->left -= header;
+	f->sport = get16(f->transport);
+	f->dport = get16(f->transport + 2);
+	return (1);
+}
+
+static int
+is_member(const struct profile *p, uint32_t address)
+{
+	uint32_t hint = hint_of(p, address);
+
+	return ((p->hints[hint >> 6] >> (hint & 63) & 1) && has_four(&p->set, place_of_four(&p->set, address), address));
 }
 
 static int
@@ -167,8 +211,7 @@ matches_set(const struct profile *p, const struct found *f)
 
 	memcpy(&source, f->ip + 12, sizeof(source));
 	memcpy(&destination, f->ip + 16, sizeof(destination));
-	return (has_four(&p->set, place_of_four(&p->set, source), source) ||
-	    has_four(&p->set, place_of_four(&p->set, destination), destination));
+	return (is_member(p, source) || is_member(p, destination));
 }
 
 static int
@@ -182,11 +225,11 @@ generic(struct profile *p, const u_char *packet, u_int caplen)
 {
 	struct found f;
 
-	if (!locate(p, packet, caplen, &f))
+	if (!locate_ip(p, packet, caplen, &f))
 		return (OTHER);
 	if (p->set.places != NULL && matches_set(p, &f))
 		return (SET_MATCH);
-	return (p->flows.rows != NULL && f.transport != NULL && is_head(&p->flows, flow_of(&f)) ? FLOW_HEAD : OTHER);
+	return (p->flows.rows != NULL && locate_ports(&f) && is_head(&p->flows, flow_of(&f)) ? FLOW_HEAD : OTHER);
 }
 
 static int
@@ -194,12 +237,14 @@ security(struct profile *p, const u_char *packet, u_int caplen)
 {
 	struct found f;
 	u_int header;
+	int ports;
 
-	if (!locate(p, packet, caplen, &f))
+	if (!locate_ip(p, packet, caplen, &f))
 		return (NOISE);
-	if (f.transport != NULL && (f.sport == p->rules.dns_port || f.dport == p->rules.dns_port))
+	ports = locate_ports(&f);
+	if (ports && (f.sport == p->rules.dns_port || f.dport == p->rules.dns_port))
 		return (DNS);
-	if (f.transport != NULL && f.ip[9] == PROTO_TCP && f.left >= 14) {
+	if (ports && f.ip[9] == PROTO_TCP && f.left >= 14) {
 		if (f.transport[13] == TH_SYN)
 			return (SYN);
 		header = (f.transport[12] >> 4) * 4;
@@ -208,7 +253,7 @@ security(struct profile *p, const u_char *packet, u_int caplen)
 	}
 	if (p->set.places != NULL && matches_set(p, &f))
 		return (ADDRESS);
-	if (p->flows.rows != NULL && f.transport != NULL && has_either_port(p->rules.head_ports, &f) &&
+	if (p->flows.rows != NULL && ports && has_either_port(p->rules.head_ports, &f) &&
 	    is_head(&p->flows, flow_of(&f)))
 		return (HEAD);
 	return (NOISE);
@@ -320,6 +365,8 @@ pczc_sieve(struct sieve *s, const u_char *base, uint64_t length, const struct re
 	for (i = 0; i < count; i++) {
 		const u_char *packet = base + index[i].offset;
 
+		if (count - i > RECORDS_AHEAD)
+			record_ask_for(&index[i + RECORDS_AHEAD], base, length);
 		caplen = record_caplen(&index[i], length);
 		class = class_of(s->profile, packet, caplen);
 		s->counts[class]++;

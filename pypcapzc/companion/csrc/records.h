@@ -23,4 +23,17 @@ record_caplen(const struct record *r, uint64_t length)
 	return (r->caplen <= length - r->offset ? r->caplen : (uint32_t)(length - r->offset));
 }
 
+/* Whoever looks at one packet after the other asks for the headers of the one so many further on. */
+#define RECORDS_AHEAD	8
+#define HEADERS_END	63	/* a second cache line may be needed for them */
+
+static inline void
+record_ask_for(const struct record *r, const u_char *base, uint64_t length)
+{
+	if (r->offset < length)
+		__builtin_prefetch(base + r->offset);
+	if (length > HEADERS_END && r->offset < length - HEADERS_END)
+		__builtin_prefetch(base + r->offset + HEADERS_END);
+}
+
 #endif
