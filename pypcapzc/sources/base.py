@@ -99,6 +99,7 @@ class Source(ABC):
         self.exhausted = False
         self.filtered = False
         """A filter was installed, now or before."""
+        companion.current()  # to load it takes a millisecond, for which the first packets need not wait
 
     @abstractmethod
     def _take(self, limit: int) -> Lease | None:
