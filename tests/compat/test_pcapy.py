@@ -59,3 +59,21 @@ def test_a_limit_counts_what_is_not_admitted(tmp_path: Path) -> None:
     counts = [reader.loop_filtered(7000, lambda *_: None, admit_mask=0)[:2] for _ in range(4)]
     assert counts == [(0, 7000), (0, 7000), (0, 6000), (0, 0)]
     assert reader.next()[0] is None
+
+
+def test_rules_of_one_call_are_not_those_of_the_next(tmp_path: Path) -> None:
+    """What a call remembers of flows ends with it, and a set that has been changed is another one."""
+    savefiles.generate(tmp_path / "saved", 4000, 64)
+    reader, found = pcapy.open_offline(str(tmp_path / "saved")), []
+    heads = [reader.loop_filtered(500, lambda *_: None, 2, flow_cutoff=3)[0] for _ in range(2)]
+    assert heads == [3, 3]
+
+    reader.loop(1, lambda _header, data: found.append(data[26:30]))
+    members = bytearray(found[0])
+    buffer = bytearray(1 << 20)
+    for _ in range(2):
+        assert reader.loop_to_buffer(500, buffer, 4, members)[0] == 500
+        assert reader.loop_filtered(500, lambda *_: None, 4, members)[0] == 500
+    members[3] ^= 1
+    assert reader.loop_to_buffer(400, buffer, 4, members)[:2] == (0, 400)
+    assert reader.loop_filtered(400, lambda *_: None, 4, members)[:2] == (0, 400)
