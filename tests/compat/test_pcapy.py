@@ -69,7 +69,7 @@ def test_rules_of_one_call_are_not_those_of_the_next(tmp_path: Path) -> None:
     assert heads == [3, 3]
 
     reader.loop(1, lambda _header, data: found.append(data[26:30]))
-    members = bytearray(found[0])
+    members: Any = bytearray(found[0])
     buffer = bytearray(1 << 20)
     for _ in range(2):
         assert reader.loop_to_buffer(500, buffer, 4, members)[0] == 500
