@@ -40,6 +40,9 @@ struct profile {
 	struct flow_table	flows;
 };
 
+/* What is done once a packet is put together for each profile, with no call in it. */
+#define INLINE	static inline __attribute__((__always_inline__))
+
 struct found {
 	const u_char	*ip;
 	const u_char	*transport;	/* with ports: behind that */
@@ -47,19 +50,19 @@ struct found {
 	u_int		 sport, dport;
 };
 
-static u_int
+INLINE u_int
 get16(const u_char *p)
 {
 	return ((u_int)p[0] << 8 | p[1]);
 }
 
-static int
+INLINE int
 has_port(const uint8_t *ports, u_int port)
 {
 	return (ports[port >> 3] >> (port & 7) & 1);
 }
 
-static uint32_t
+INLINE uint32_t
 hint_of(const struct profile *p, uint32_t address)
 {
 	return (address * 0x9e3779b1u >> p->hint_shift);	/* 2^32 divided by the golden ratio */
@@ -149,7 +152,7 @@ fail:
 }
 
 /* A direction of a flow as one number, not 0. */
-static uint64_t
+INLINE uint64_t
 flow_of(const struct found *f)
 {
 	uint64_t addresses, h;
@@ -159,34 +162,47 @@ flow_of(const struct found *f)
 	return (h + (h == 0));
 }
 
-/* The IPv4 header at l2_offset, or behind up to two VLAN tags that end there. */
-static int
-locate_ip(const struct profile *p, const u_char *packet, u_int caplen, struct found *f)
+/* The IPv4 header behind up to two VLAN tags that end at l2_offset: 0 if there is none. */
+static u_int
+ip_behind_tags(const u_char *packet, u_int caplen, u_int at)
 {
-	u_int at = p->rules.l2_offset, tags, type;
+	u_int tags, type;
 
 	for (tags = 0;; tags++, at += 4) {
 		if (caplen < at + 20)
 			return (0);
 		if (packet[at] >> 4 == 4)
-			break;
+			return (at);
 		if (tags == 2 || at < 2)
 			return (0);
 		type = get16(packet + at - 2);
 		if (type != 0x8100 && type != 0x88a8)
 			return (0);
 	}
+}
+
+/* The IPv4 header at l2_offset, where it mostly is, or behind tags. */
+INLINE int
+locate_ip(const struct profile *p, const u_char *packet, u_int caplen, struct found *f)
+{
+	u_int at = p->rules.l2_offset;
+
+	if (caplen < at + 20)
+		return (0);
+	if (packet[at] >> 4 != 4 && (at = ip_behind_tags(packet, caplen, at)) == 0)
+		return (0);
 	f->ip = packet + at;
 	f->left = caplen - at;
 	return (1);
 }
 
 /* What follows it, if that has ports. */
-static int
+INLINE int
 locate_ports(struct found *f)
 {
 	u_int header = (f->ip[0] & 15) * 4;
 
+	f->sport = f->dport = 0;
 	if ((f->ip[9] != PROTO_TCP && f->ip[9] != PROTO_UDP) || header < 20 || f->left < header + 4)
 		return (0);
 	f->transport = f->ip + header;
@@ -196,7 +212,7 @@ locate_ports(struct found *f)
 	return (1);
 }
 
-static int
+INLINE int
 is_member(const struct profile *p, uint32_t address)
 {
 	uint32_t hint = hint_of(p, address);
@@ -204,7 +220,7 @@ is_member(const struct profile *p, uint32_t address)
 	return ((p->hints[hint >> 6] >> (hint & 63) & 1) && has_four(&p->set, place_of_four(&p->set, address), address));
 }
 
-static int
+INLINE int
 matches_set(const struct profile *p, const struct found *f)
 {
 	uint32_t source, destination;
@@ -214,13 +230,13 @@ matches_set(const struct profile *p, const struct found *f)
 	return (is_member(p, source) || is_member(p, destination));
 }
 
-static int
+INLINE int
 has_either_port(const uint8_t *ports, const struct found *f)
 {
 	return (has_port(ports, f->sport) || has_port(ports, f->dport));
 }
 
-static int
+INLINE int
 generic(struct profile *p, const u_char *packet, u_int caplen)
 {
 	struct found f;
@@ -232,7 +248,7 @@ generic(struct profile *p, const u_char *packet, u_int caplen)
 	return (p->flows.rows != NULL && locate_ports(&f) && is_head(&p->flows, flow_of(&f)) ? FLOW_HEAD : OTHER);
 }
 
-static int
+INLINE int
 security(struct profile *p, const u_char *packet, u_int caplen)
 {
 	struct found f;
@@ -347,6 +363,76 @@ pczc_sieve_packet(u_char *user, const struct pcap_pkthdr *h, const u_char *packe
 		write_packet(s, packet, h->caplen, (uint8_t)(s->class_base + class));
 }
 
+/* Packets whose classes are found before anything is done with them: each loop is small and has its own to do. */
+#define PIECE	128
+
+/* The classes of `count` packets; the block has `more` behind them. */
+INLINE void
+find_each(struct profile *restrict p, const u_char *base, uint64_t length, const struct record *index,
+    uint32_t count, uint32_t more, uint8_t *restrict classes, int (*decide)(struct profile *, const u_char *, u_int))
+{
+	uint32_t known = count + more, i;
+
+	for (i = 0; i < count; i++) {
+		if (known - i > RECORDS_AHEAD)
+			record_ask_for(&index[i + RECORDS_AHEAD], base, length);
+		classes[i] = (uint8_t)decide(p, base + index[i].offset, record_caplen(&index[i], length));
+	}
+}
+
+static void
+find_classes(struct profile *p, const u_char *base, uint64_t length, const struct record *index, uint32_t count,
+    uint32_t more, uint8_t *classes)
+{
+	if (p->rules.security)
+		find_each(p, base, length, index, count, more, classes, security);
+	else
+		find_each(p, base, length, index, count, more, classes, generic);
+}
+
+static void
+write_admitted(struct sieve *s, const u_char *base, uint64_t length, const struct record *index, uint32_t count,
+    const uint8_t *classes)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++)
+		if (s->mask >> classes[i] & 1)
+			write_packet(s, base + index[i].offset, record_caplen(&index[i], length),
+			    (uint8_t)(s->class_base + classes[i]));
+}
+
+/* `first` is the place of the first of them in the block. */
+static void
+tell_of_admitted(struct sieve *s, const struct record *index, uint32_t first, uint32_t count,
+    const uint8_t *classes)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		if (!(s->mask >> classes[i] & 1))
+			continue;
+		s->records[s->admitted] = index[i];
+		s->positions[s->admitted] = first + i;
+		s->kinds[s->admitted++] = (uint8_t)(s->class_base + classes[i]);
+	}
+}
+
+/* Gives the classes that there were, as bits. */
+static uint32_t
+count_classes(struct sieve *s, const uint8_t *classes, uint32_t count)
+{
+	uint32_t of_each[CLASSES] = { 0 }, were = 0, i;
+
+	for (i = 0; i < count; i++)
+		of_each[classes[i]]++;
+	for (i = 0; i < CLASSES; i++) {
+		s->counts[i] += of_each[i];
+		were |= (uint32_t)(of_each[i] != 0) << i;
+	}
+	return (were);
+}
+
 /*
  * Look at the packets of a block.  Gives how many there are that the program has to be told of, or -1 where there
  * is no memory for that: then it has looked at none.
@@ -355,32 +441,23 @@ int
 pczc_sieve(struct sieve *s, const u_char *base, uint64_t length, const struct record *index,
     uint32_t count)
 {
-	uint32_t i, caplen;
-	uint8_t class;
+	uint8_t piece[PIECE], *classes;
+	uint32_t at, n;
 
 	s->admitted = s->count = 0;
 	if (s->buffer == NULL && make_room(s, count) != 0)
 		return (-1);
 	s->count = count;
-	for (i = 0; i < count; i++) {
-		const u_char *packet = base + index[i].offset;
-
-		if (count - i > RECORDS_AHEAD)
-			record_ask_for(&index[i + RECORDS_AHEAD], base, length);
-		caplen = record_caplen(&index[i], length);
-		class = class_of(s->profile, packet, caplen);
-		s->counts[class]++;
-		if (s->buffer == NULL)
-			s->classes[i] = class;
-		if (!(s->mask >> class & 1))
+	for (at = 0; at < count; at += n) {
+		n = count - at < PIECE ? count - at : PIECE;
+		classes = s->buffer != NULL ? piece : s->classes + at;
+		find_classes(s->profile, base, length, index + at, n, count - at - n, classes);
+		if (!(count_classes(s, classes, n) & s->mask))
 			continue;
-		if (s->buffer != NULL) {
-			write_packet(s, packet, caplen, (uint8_t)(s->class_base + class));
-			continue;
-		}
-		s->records[s->admitted] = index[i];
-		s->positions[s->admitted] = i;
-		s->kinds[s->admitted++] = (uint8_t)(s->class_base + class);
+		if (s->buffer != NULL)
+			write_admitted(s, base, length, index + at, n, classes);
+		else
+			tell_of_admitted(s, index + at, at, n, classes);
 	}
 	return ((int)s->admitted);
 }

@@ -30,10 +30,10 @@ record_caplen(const struct record *r, uint64_t length)
 static inline void
 record_ask_for(const struct record *r, const u_char *base, uint64_t length)
 {
-	if (r->offset < length)
+	if (length > HEADERS_END && r->offset < length - HEADERS_END) {
 		__builtin_prefetch(base + r->offset);
-	if (length > HEADERS_END && r->offset < length - HEADERS_END)
 		__builtin_prefetch(base + r->offset + HEADERS_END);
+	}
 }
 
 #endif
