@@ -151,11 +151,10 @@ class Capture:
         """
         return self._await(lambda: self._source.pour(target, limit), None)
 
-    @property
-    def pours(self) -> bool:
-        """pour() can be used now, and there are no lent blocks, which sift() looks through sooner."""
+    def pours(self, copying: bool) -> bool:
+        """pour() can be used now, and is the faster way: not where blocks are lent, unless much is copied."""
         source = self._source
-        return self.live and source.pace is None and not source.at_hand and not source.lent
+        return self.live and source.pace is None and not source.at_hand and (copying or not source.lent)
 
     def _next_block(self, limit: int, deadline: float | None) -> Block | None:
         return self._await(lambda: self._source.next_block(limit), deadline)

@@ -30,7 +30,7 @@ from typing import Any
 
 from .. import paths
 
-ABI = 3
+ABI = 4
 """What pczc_abi() in csrc/iterate.c gives; both change when a function does."""
 
 FILE = "libpypcapzc.so"
@@ -136,7 +136,7 @@ _C = {
         c_int,
         (
             *(c_void_p, c_void_p, c_void_p, c_void_p, c_uint64, c_void_p),
-            *(POINTER(c_uint64), POINTER(c_int)),
+            *(POINTER(c_uint64), POINTER(c_uint32)),
         ),
     ),
     "pczc_decode": (None, (c_void_p, c_uint64, c_void_p, c_uint32, c_uint32, c_void_p)),

@@ -124,10 +124,9 @@ class Cursor(Generic[H]):
             self.tell()
             return count
 
-    @property
-    def pours(self) -> bool:
-        """pour() can be used now."""
-        return not self.left and self.capture.pours
+    def pours(self, copying: bool) -> bool:
+        """pour() can be used now, and is the faster way; see Capture.pours()."""
+        return not self.left and self.capture.pours(copying)
 
     def sift(self, sieve: int | None, limit: int) -> Part | None:
         """take(), waiting for ever, for a struct sieve, which goes over blocks until something is in one.

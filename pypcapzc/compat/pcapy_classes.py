@@ -20,7 +20,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import companion
 from ..block import Block
@@ -50,25 +50,49 @@ class Found(NamedTuple):
     """Where the TCP or UDP header begins."""
 
 
+class Given(NamedTuple):
+    """The arguments of a loop_filtered() or loop_to_buffer() as given() makes them: they can be compared."""
+
+    addresses: bytes
+    flow_cutoff: int
+    dpi_ports: tuple[int, ...] | None
+    tls_ports: tuple[int, ...] | None
+    dns_port: int
+    l2_offset: int
+    profile: int
+
+
+def given(
+    addr_set: bytes = b"",
+    flow_cutoff: int = 0,
+    dpi_ports: Sequence[int] | None = None,
+    tls_ports: Sequence[int] | None = None,
+    dns_port: int = 53,
+    l2_offset: int = 14,
+    profile: int = 0,
+) -> Given:
+    """Raises TypeError."""
+    return Given(
+        addr_set if type(addr_set) is bytes else memoryview(addr_set).tobytes(),
+        operator.index(flow_cutoff),
+        tuple(dpi_ports) if dpi_ports is not None else None,
+        tuple(tls_ports) if tls_ports is not None else None,
+        operator.index(dns_port) & 0xFFFF,
+        operator.index(l2_offset),
+        operator.index(profile),
+    )
+
+
 class Rules:
     """The decisions of one loop_filtered() or loop_to_buffer(), with what they remember."""
 
-    def __init__(
-        self,
-        addr_set: bytes = b"",
-        flow_cutoff: int = 0,
-        dpi_ports: Sequence[int] | None = None,
-        tls_ports: Sequence[int] | None = None,
-        dns_port: int = 53,
-        l2_offset: int = 14,
-        profile: int = 0,
-    ) -> None:
-        self.addresses = memoryview(addr_set).tobytes()
-        self.flow_cutoff = max(operator.index(flow_cutoff), 0)
-        self.dpi_ports = _ports(dpi_ports, _DPI_PORTS)
-        self.tls_ports = _ports(tls_ports, _TLS_PORTS)
-        self.dns_port = operator.index(dns_port) & 0xFFFF
-        self.l2_offset, self.profile = operator.index(l2_offset), operator.index(profile)
+    def __init__(self, wanted: Given) -> None:
+        """Raises ValueError, TypeError."""
+        self._given = wanted
+        self.addresses, self.flow_cutoff = wanted.addresses, max(wanted.flow_cutoff, 0)
+        self.dpi_ports = _ports(wanted.dpi_ports, _DPI_PORTS)
+        self.tls_ports = _ports(wanted.tls_ports, _TLS_PORTS)
+        self.dns_port, self.l2_offset, self.profile = wanted.dns_port, wanted.l2_offset, wanted.profile
         if not 0 <= self.l2_offset <= _MAXIMUM_L2_OFFSET:
             raise ValueError(f"l2_offset out of range [0,{_MAXIMUM_L2_OFFSET}]")
         if self.profile not in (0, 1):
@@ -78,15 +102,9 @@ class Rules:
         self._flows: OrderedDict[tuple[bytes, int, tuple[int, int]], int] = OrderedDict()
         self._native: int | None = None
 
-    def or_same(self, before: Rules | None) -> Rules:
-        """``before``, if that is the same and remembers nothing: what native() made for it serves again."""
-        same = before is not None and not self.flow_cutoff and self._given == before._given
-        return before if before is not None and same else self
-
-    @property
-    def _given(self) -> tuple[Any, ...]:
-        ports = self.dpi_ports, self.tls_ports, self.dns_port
-        return self.profile, self.l2_offset, self.flow_cutoff, ports, self.addresses
+    def again(self, wanted: Given) -> Rules:
+        """Rules(wanted), or these if they are that and remember nothing: what native() made serves again."""
+        return self if wanted == self._given and not self.flow_cutoff else Rules(wanted)
 
     def native(self, fast: companion.Companion) -> int:
         """A struct profile of the companion library's that decides the same, and lives as long."""

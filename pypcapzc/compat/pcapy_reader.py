@@ -22,7 +22,7 @@ from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
 from .cursor import Cursor, Part, call_for_each
 from .opening import open_live
-from .pcapy_classes import Rules, batch
+from .pcapy_classes import Rules, batch, given
 from .pcapy_sieve import Sieve, sieve
 
 _SECOND_US = 1_000_000
@@ -96,8 +96,8 @@ class Reader:
         self._closed = False
         self._blocking = True
         self._file: Any = None
-        self._rules: Rules | None = None
-        self._sieve = Sieve(Rules(), 0, Pkthdr)
+        self._rules = Rules(given())
+        self._sieve = Sieve(self._rules, 0, Pkthdr)
 
     # --- before activation -----------------------------------------------------------------------
 
@@ -236,8 +236,8 @@ class Reader:
         Gives (admitted, dropped, packets of each class); pcapy_classes says what the classes are.
         """
         cursor, limit = self._opened(), operator.index(cnt)
-        rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        rules = self._rules = rules.or_same(self._rules)
+        wanted = given(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
+        rules = self._rules = self._rules.again(wanted)
         self._sieve = found = sieve(rules, operator.index(admit_mask), Pkthdr)
         for block, start in self._sifted(cursor, limit, found):
             admitted = found.admitted(block, start)
@@ -271,8 +271,8 @@ class Reader:
         as overflow.
         """
         cursor, limit = self._opened(), operator.index(cnt)
-        rules = Rules(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        rules = self._rules = rules.or_same(self._rules)
+        wanted = given(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
+        rules = self._rules = self._rules.again(wanted)
         with memoryview(writable_buf).cast("B") as buffer:
             if buffer.readonly:
                 raise TypeError("loop_to_buffer() needs a writable buffer")
@@ -295,8 +295,8 @@ class Reader:
         left = limit if limit > 0 else _INT_MAX
         while left:
             with translated():
-                if found.target is not None and cursor.pours:
-                    count = cursor.pour(found.target, left)
+                if cursor.pours(found.copies) and (target := found.target) is not None:
+                    count = cursor.pour(target, left)
                     part = Part(count, None, 0, 0, True) if count else None
                 else:
                     part = cursor.sift(found.native, left)

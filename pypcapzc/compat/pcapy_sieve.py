@@ -40,8 +40,16 @@ class Sieve:
 
     native: int | None = None
     """The address of a struct sieve (companion/csrc/profiles.c)."""
-    target: Target[int] | None = None
-    """Where nobody has to be told of packets, they can go by: it counts them."""
+
+    @property
+    def copies(self) -> bool:
+        """It has a buffer for the packets."""
+        return self._buffer is not None
+
+    @property
+    def target(self) -> Target[int] | None:
+        """Where nobody has to be told of packets, they can go by: it counts them."""
+        return None
 
     def __init__(
         self, rules: Rules, admit_mask: int, header: type[bytes], buffer: memoryview | None = None
@@ -149,15 +157,21 @@ class NativeSieve(Sieve):
     ) -> None:
         super().__init__(rules, admit_mask, header, buffer)
         self._fast = fast
+        self._target: _Target | None = None
         self._struct = made = _Native(rules.native(fast), mask=self.mask, class_base=rules.base)
         if buffer is not None:
             # One that is empty has no address, and without one the sieve would tell of packets.
             made.buffer, made.size = companion.address(buffer) or ctypes.addressof(made), buffer.nbytes
         self._of_each = made.counts
         self.native = ctypes.addressof(made)
-        weakref.finalize(self, _free, fast, made).atexit = False
-        if buffer is not None or not self.mask & rules.possible:
-            self.target = _Target(fast, made)
+        if buffer is None:  # else there is nothing to free
+            weakref.finalize(self, _free, fast, made).atexit = False
+
+    @property
+    def target(self) -> Target[int] | None:
+        if self._target is None and (self._buffer is not None or not self.mask & self._rules.possible):
+            self._target = _Target(self._fast, self._struct)
+        return self._target
 
     def look(self, block: Block, start: int, stop: int) -> int:
         (base, length, records), keeper = block.located(start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import threading
 import warnings
-from ctypes import byref, c_int, c_uint64
+from ctypes import addressof, byref, c_uint32, c_uint64
 from typing import Any
 
 from .. import companion
@@ -16,8 +16,9 @@ from ..libpcap.extension import MECHANISMS, PCAP_ERROR_ZC_EOF, PCAP_ERROR_ZC_HEL
 from .base import Pace, Sifted, Source
 from .stock import file_header
 
-_AGAIN = 2
-"""Of pczc_sift() in csrc/profiles.c: there may be more, but others should have their turn."""
+_AGAIN, _FOUND = 2, 3
+"""Of pczc_sift() in csrc/profiles.c: there may be more, but others should have their turn; a block is lent in
+which the sieve has found something."""
 
 
 def _to_page_end(address: int, size: int) -> int:
@@ -110,6 +111,11 @@ class Part(Lease):
     def give_back(self) -> None:
         self._whole.leave()
 
+    def skip(self, count: int) -> None:
+        """Let go of the first ``count`` packets, and keep some."""
+        self._start += count
+        self.count -= count
+
     def divided(self, count: int) -> tuple[Part, Part]:
         """The first ``count`` packets and the others, in place of this part."""
         first = Part(self._whole, self._start, count)
@@ -170,22 +176,52 @@ class PatchedSource(Source):
 
     def sift(self, sieve: int, limit: int) -> Sifted | None:
         fast = companion.current()
-        if fast is None or self._rest is not None or self.pace is not None or not self.lent or self.exhausted:
+        if fast is None or self.pace is not None or not self.lent or self.exhausted:
             return super().sift(sieve, limit)
         self._raise_failure()
-        block, passed, looked, calls = pcap_zc_block(), c_uint64(), c_int(), self._extension
         with self._handle.borrow() as pcap:
-            status = fast.sift(
-                *(pcap, calls.pcap_zc_next, calls.pcap_zc_release),
-                *(sieve, limit, byref(block), byref(passed), byref(looked)),
-            )
-            lease = self._accept(status, pcap, block) if status != _AGAIN else None
-            if lease is not None and lease.count > limit - passed.value:
-                lease = self._split(lease, limit - passed.value)
-        if lease is None and not passed.value:
+            before = found = Sifted(0, None, False)
+            rest, self._rest = self._rest, None  # close(), even by a signal handler, gives back what is there
+            if rest is not None:
+                before = found = self._sift_rest(fast, rest, sieve, limit)
+            if before.block is None and before.passed < limit:
+                found = self._sift_blocks(fast, pcap, sieve, limit - before.passed)
+                found = found._replace(passed=before.passed + found.passed)
+        if found.block is None and not found.passed:
             self._raise_failure()
             return None
-        return Sifted(passed.value, Block(lease) if lease is not None else None, bool(looked.value))
+        return found
+
+    def _sift_rest(self, fast: companion.Companion, rest: Part, sieve: int, limit: int) -> Sifted:
+        count = min(rest.count, limit)
+        exporter = rest.export()
+        index, keeper = rest.located(exporter)
+        status = fast.sieve(sieve, addressof(exporter), rest.nbytes, index, count)
+        del keeper
+        if status == 0:
+            if count < rest.count:
+                rest.skip(count)
+                self._rest = rest
+            else:
+                rest.give_back()
+            return Sifted(count, None, False)
+        return Sifted(0, Block(self._split(rest, count) if count < rest.count else rest), status > 0)
+
+    def _sift_blocks(self, fast: companion.Companion, pcap: Any, sieve: int, limit: int) -> Sifted:
+        block, passed, looked, calls = pcap_zc_block(), c_uint64(), c_uint32(), self._extension
+        status = fast.sift(
+            *(pcap, calls.pcap_zc_next, calls.pcap_zc_release),
+            *(sieve, limit, byref(block), byref(passed), byref(looked)),
+        )
+        count, first = passed.value, looked.value
+        lease = self._accept(1 if status == _FOUND else status, pcap, block) if status != _AGAIN else None
+        if lease is None:
+            return Sifted(count, None, False)
+        if status != _FOUND and first:
+            self._rest = Part(_Shared(lease), first, lease.count - first)
+            return Sifted(count, None, False)
+        wanted = first or limit - count
+        return Sifted(count, Block(self._split(lease, wanted) if wanted < lease.count else lease), first > 0)
 
     def _borrow_block(self, pcap: Any) -> Lease | None:
         block = pcap_zc_block()
@@ -198,11 +234,15 @@ class PatchedSource(Source):
             return lease if self.lent else _copied(lease)
         if status == PCAP_ERROR_ZC_EOF:
             self.exhausted = True
-        elif status == PCAP_ERROR_ZC_HELD:
-            self._tell()
         else:
             self._note(status, pcap)
         return None
+
+    def _note(self, status: int, pcap: Any) -> None:
+        if status == PCAP_ERROR_ZC_HELD:  # pcap_dispatch() gives it, too
+            self._tell()
+        else:
+            super()._note(status, pcap)
 
     def _split(self, lease: Lease, limit: int) -> Part:
         """The first ``limit`` packets; the others are kept for the next call."""

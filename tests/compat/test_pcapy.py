@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,39 @@ def test_a_limit_counts_what_is_not_admitted(tmp_path: Path) -> None:
     counts = [reader.loop_filtered(7000, lambda *_: None, admit_mask=0)[:2] for _ in range(4)]
     assert counts == [(0, 7000), (0, 7000), (0, 6000), (0, 0)]
     assert reader.next()[0] is None
+
+
+def test_limits_that_end_within_blocks(tmp_path: Path) -> None:
+    """Every packet is looked at once, whatever is admitted before and behind."""
+    sources = [n % 7 if n // 3000 % 2 else 9 for n in range(30_000)]
+    packets = [bytes(14) + b"\x45" + bytes(14) + bytes([n]) + n.to_bytes(4, "big") for n in sources]
+    header = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    (tmp_path / "saved").write_bytes(
+        header + b"".join(struct.pack("=IIII", n, 0, 34, 34) + each for n, each in enumerate(packets))
+    )
+    member = bytes([0, 0, 0, 3])
+    reader, seen, admitted = pcapy.open_offline(str(tmp_path / "saved")), 0, 0
+    found: list[bytes] = []
+
+    def keep(_header: Any, data: bytes, _kind: int) -> None:
+        found.append(data)
+
+    buffer = bytearray(100 * 39)
+    for limit in cycle([1, 37, 1000, 5000, 100]):
+        if limit == 100:
+            written, dropped, overflow, used, *_ = reader.loop_to_buffer(limit, buffer, 4, member)
+            assert overflow == 0
+            found += [bytes(buffer[at + 5 : at + 39]) for at in range(0, used, 39)]
+            count, admitted = written + dropped, admitted + written
+        else:
+            passed, dropped, *_ = reader.loop_filtered(limit, keep, 4, member)
+            count, admitted = passed + dropped, admitted + passed
+        seen += count
+        if count < limit:
+            break
+    assert seen == 30_000
+    assert admitted == len(found) == sources.count(3)
+    assert all(data[30:] == member for data in found)
 
 
 def test_rules_of_one_call_are_not_those_of_the_next(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -75,7 +76,27 @@ def _filtered(reader: Any, count: int) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("way", [_loop, _dispatch, _next, _select, _batches, _filtered])
+def _to_buffer(reader: Any, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    buffer = bytearray(700 * 69)
+    while len(found) < count:
+        limit = min(count - len(found), 700)
+        written, dropped, overflow, used, *_ = reader.loop_to_buffer(limit, buffer)
+        assert (written, dropped, overflow, used) == (limit, 0, 0, limit * 69)
+        assert all(buffer[at : at + 5] == b"\x40\0\0\0\0" for at in range(0, used, 69))
+        found += [bytes(buffer[at + 5 : at + 69]) for at in range(0, used, 69)]
+    return found
+
+
+def _in_turn(reader: Any, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    ways = cycle([_to_buffer, _filtered, _loop, _next])
+    while len(found) < count:
+        found += next(ways)(reader, min(count - len(found), 333))
+    return found
+
+
+@pytest.mark.parametrize("way", [_loop, _dispatch, _next, _select, _batches, _filtered, _to_buffer, _in_turn])
 def test_every_packet_once(
     reader: Any, sender: traffic.Sender, way: Callable[[Any, int], list[bytes]]
 ) -> None:

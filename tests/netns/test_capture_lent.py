@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,6 +170,24 @@ def test_a_program_that_keeps_all_is_told_once_and_drops_are_counted(
         stats = capture.stats()
         assert stats.received == 590
         assert stats.dropped >= dropped
+
+
+@simulated.linux_only
+def test_a_dump_waits_for_blocks_that_the_program_keeps(
+    net: Lab, sender: traffic.Sender, tmp_path: Path
+) -> None:
+    """It needs none, and so asks libpcap with pcap_dispatch(3PCAP)."""
+    with _open(net) as capture, capture.dump_open(tmp_path / "x") as dumper:
+        kept = []
+        for _ in range(8):
+            sender.send(10)
+            kept.append(_next(capture))
+        with pytest.warns(RuntimeWarning, match="all blocks of the buffer are held"):
+            assert capture.dump(dumper, 0.05) == 0
+        for block in kept:
+            block.release()
+        sender.send(10)
+        assert capture.dump(dumper, 30, 10) == 10
 
 
 def test_waiting_with_the_last_block_held_uses_no_processor(net: Lab, sender: traffic.Sender) -> None:

@@ -471,36 +471,43 @@ struct zc_block {
 };
 
 #define BLOCKS_AT_A_TIME	32	/* then signals and other threads have their turn */
-#define AGAIN			2	/* pcap_zc_next() gives nothing like that */
+enum { LENT = 1, AGAIN = 2, FOUND = 3 };	/* pcap_zc_next() gives no more than 1 */
 
 /*
  * Take blocks from the patched libpcap, without waiting, and give those back at once that have nothing for the
- * program; `passed` becomes the number of their packets, which will not exceed `limit`.  Gives AGAIN, or what
- * pcap_zc_next() gave last: where that is 1, `block` is lent, and `looked` says whether the sieve has looked at it.
+ * program; `passed` becomes the number of their packets, which will not exceed `limit`.  Gives what pcap_zc_next()
+ * gave last, FOUND or AGAIN.  LENT: more than `limit` were in `block`, and the first `looked` have passed; where
+ * that is 0, there was no memory.  FOUND: `block` is lent, and the sieve has something in the first `looked`.
  */
 int
 pczc_sift(void *pcap, int (*zc_next)(void *, struct zc_block *, int),
     int (*zc_release)(void *, struct zc_block *), struct sieve *s, uint64_t limit,
-    struct zc_block *block, uint64_t *passed, int *looked)
+    struct zc_block *block, uint64_t *passed, uint32_t *looked)
 {
 	int i, status;
+	uint32_t n;
 
 	*passed = 0;
 	*looked = 0;
 	for (i = 0; i < BLOCKS_AT_A_TIME && *passed < limit; i++) {
 		status = zc_next(pcap, block, 0);
-		if (status != 1 || block->count > limit - *passed)
+		if (status != LENT)
 			return (status);
-		switch (pczc_sieve(s, block->base, block->length, block->index, block->count)) {
+		n = block->count < limit - *passed ? block->count : (uint32_t)(limit - *passed);
+		switch (pczc_sieve(s, block->base, block->length, block->index, n)) {
 		case 0:
-			*passed += block->count;
+			*passed += n;
+			if (n < block->count) {
+				*looked = n;
+				return (LENT);
+			}
 			(void)zc_release(pcap, block);
 			break;
 		case -1:
-			return (status);
+			return (LENT);
 		default:
-			*looked = 1;
-			return (status);
+			*looked = n;
+			return (FOUND);
 		}
 	}
 	return (AGAIN);

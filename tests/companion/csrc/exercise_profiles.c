@@ -10,7 +10,7 @@
 
 #include "records.h"
 
-#define PACKETS	60
+#define PACKETS	300	/* more than profiles.c looks at in one piece */
 
 /* As in profiles.c. */
 struct profile_rules {
@@ -40,7 +40,7 @@ void pczc_profile_free(void *);
 int pczc_sieve(struct sieve *, const u_char *, uint64_t, const struct record *, uint32_t);
 void pczc_sieve_free(struct sieve *);
 int pczc_sift(void *, int (*)(void *, struct zc_block *, int), int (*)(void *, struct zc_block *),
-    struct sieve *, uint64_t, struct zc_block *, uint64_t *, int *);
+    struct sieve *, uint64_t, struct zc_block *, uint64_t *, uint32_t *);
 
 struct made {
 	struct zc_block	block;
@@ -115,26 +115,25 @@ sift(struct sieve *s, struct made *made, uint64_t limit)
 {
 	struct zc_block block;
 	uint64_t before = seen(s), passed, took = 0;
-	int status, looked;
+	uint32_t looked;
+	int status;
 
 	while ((status = pczc_sift(made, next, release, s, limit - took, &block, &passed, &looked)) != 0) {
 		took += passed;
-		if (took == limit) {
-			if (status != 2)
-				die("it takes a block of which nothing is wanted");
-			break;
-		}
 		if (status == 1) {
-			if (!looked && block.count <= limit - took)
-				die("it has not looked at a block that fits");
-			if (looked)
-				check(s, block.count, block.index);
-			if (!looked)
-				break;
-			took += block.count;
+			if (took != limit || looked == 0 || looked >= block.count)
+				die("it keeps a block of which the program is not told");
+			(void)release(made, &block);
+		} else if (status == 3) {
+			if (looked != block.count && looked != limit - took)
+				die("it has not looked at all that fit");
+			check(s, looked, block.index);
+			took += looked;
 			(void)release(made, &block);
 		} else if (status != 2)
 			die("a status that nobody gave");
+		if (took == limit)
+			break;
 	}
 	took += status == 0 ? passed : 0;
 	if (took > limit || seen(s) - before != took)
