@@ -208,6 +208,15 @@ class Block:
             return iter([(ns // 1_000_000_000 + ns % 1_000_000_000 * 1e-9, data) for ns, data in pairs])
         return iter([(ns // 1_000_000_000 + ns // 1000 % 1_000_000 / 1e6, data) for ns, data in pairs])
 
+    def triples_in_seconds(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, float, bytes]]:
+        """The same, to the microsecond, with the number of bytes in front of each pair."""
+        fast = self._each(Stamp.LENGTH_SECONDS, start, stop)
+        if fast is not None:
+            return fast
+        return iter([(len(data), when, data) for when, data in self.pairs_in_seconds(start, stop)])
+
     def pairs_with_records(
         self, kind: type[_R], start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[_R, bytes]]:

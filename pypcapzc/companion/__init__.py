@@ -30,7 +30,7 @@ from typing import Any
 
 from .. import paths
 
-ABI = 4
+ABI = 5
 """What pczc_abi() in csrc/iterate.c gives; both change when a function does."""
 
 FILE = "libpypcapzc.so"
@@ -73,6 +73,8 @@ class Stamp(IntEnum):
     """The same with all nanoseconds."""
     RECORD = 4
     """Its record (block.RECORD) as an object of a subclass of bytes."""
+    LENGTH_SECONDS = 5
+    """The length of the packet's bytes, and what SECONDS is; then there are no ``kinds``."""
 
 
 class Arena(Structure):

@@ -1,6 +1,6 @@
 /*
  * Iterators over a block's packets: of each the bytes or a view, by itself or in a tuple behind its time or its
- * record, and with a number behind it.
+ * record, with their number in front of that, or with another number at the end.
  *
  * The objects are made when their turn comes, so that a program that goes from packet to packet gets memory that
  * is still in the cache, where lists of them would take new memory for each.
@@ -14,8 +14,8 @@ int pczc_parallel;
 
 static unsigned forks;	/* how many forks lie between this process and the one that loaded the library */
 
-/* What stands before a packet; companion.Stamp in __init__.py has the same values. */
-enum stamp { NONE, TIME, SECONDS, FINE_SECONDS, RECORD };
+/* What stands before a packet; companion.Stamp in __init__.py has the same values.  `kinds` not with LENGTH_. */
+enum stamp { NONE, TIME, SECONDS, FINE_SECONDS, RECORD, LENGTH_SECONDS };
 
 /* What an iterator adds to an object.  All 0, as who calls the type gets it, is one that has ended. */
 struct each {
@@ -66,6 +66,7 @@ new_stamp(struct each *each, const struct record *r)
 	case TIME:
 		return (pczc_py.from_u64(r->ts_ns));
 	case SECONDS:
+	case LENGTH_SECONDS:
 		return (pczc_py.from_double(seconds(r->ts_ns)));
 	case FINE_SECONDS:
 		return (pczc_py.from_double(fine_seconds(r->ts_ns)));
@@ -95,8 +96,11 @@ new_tuple(struct each *each, struct turn *turn, uint32_t at)
 	object *items[3];
 	int count = 0;
 
-	items[count++] = new_stamp(each, r);
-	if (items[0] != NULL)
+	if (each->stamp == LENGTH_SECONDS)
+		items[count++] = pczc_py.from_u64(record_caplen(r, each->length));
+	if (count == 0 || items[count - 1] != NULL)
+		items[count++] = new_stamp(each, r);
+	if (items[count - 1] != NULL)
 		items[count++] = new_packet(each, r);
 	if (items[count - 1] != NULL && each->kinds != NULL)
 		items[count++] = pczc_py.from_u64(each->kinds[at]);
@@ -112,7 +116,7 @@ stamp_again(struct each *each, struct turn *turn, object **place, const struct r
 {
 	if (each->stamp == TIME)
 		return (time_again(turn, place, r->ts_ns));
-	if (each->stamp == SECONDS)
+	if (each->stamp == SECONDS || each->stamp == LENGTH_SECONDS)
 		return (seconds_again(place, seconds(r->ts_ns)));
 	if (each->stamp == FINE_SECONDS)
 		return (seconds_again(place, fine_seconds(r->ts_ns)));
@@ -126,15 +130,16 @@ static int
 fill(struct each *each, struct turn *turn, object **items, uint32_t at)
 {
 	const struct record *r = &each->index[at];
-	int done = stamp_again(each, turn, items, r);
+	uint32_t caplen = record_caplen(r, each->length);
+	int done = each->stamp != LENGTH_SECONDS || replace(items++, pczc_py.from_u64(caplen));
 
+	done = done && stamp_again(each, turn, items++, r);
 	if (done && each->whole != NULL)
-		done = replace(&items[1], new_packet(each, r));
+		done = replace(items++, new_packet(each, r));
 	else if (done)
-		done = packet_again(&each->cells, turn, &items[1], (const char *)each->base + r->offset,
-		    record_caplen(r, each->length));
+		done = packet_again(&each->cells, turn, items++, (const char *)each->base + r->offset, caplen);
 	if (done && each->kinds != NULL)
-		done = replace(&items[2], pczc_py.from_u64(each->kinds[at]));
+		done = replace(items, pczc_py.from_u64(each->kinds[at]));
 	return (done);
 }
 
@@ -336,5 +341,5 @@ pczc_each(object *iterator, int stamp, object *type, const u_char *base, uint64_
 uint32_t
 pczc_abi(void)
 {
-	return (4);	/* companion.ABI in __init__.py */
+	return (5);	/* companion.ABI in __init__.py */
 }

@@ -214,12 +214,12 @@ class _Part(NamedTuple):
     block: Block
     start: int
     stop: int
-    pairs: Iterator[tuple[float, bytes]]
+    packets: Iterator[tuple[int, float, bytes]]
 
     @property
     def at(self) -> int:
         """The first one that was not."""
-        return self.stop - length_hint(self.pairs)
+        return self.stop - length_hint(self.packets)
 
 
 class Sniff(BasePcap):
@@ -295,11 +295,10 @@ class Sniff(BasePcap):
                     return
                 yield 0, 0, b""
                 continue
-            pairs = found[0].pairs_in_seconds(*found[1:])
-            self._part = _Part(*found, pairs)
+            packets = found[0].triples_in_seconds(*found[1:])
+            self._part = _Part(*found, packets)
             try:
-                for seconds, data in pairs:
-                    yield len(data), seconds, data
+                yield from packets
             finally:
                 self._settle()
 

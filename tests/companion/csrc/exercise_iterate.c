@@ -306,6 +306,13 @@ struct kept {
 	int			kind;	/* enum stamp */
 };
 
+/* In front of the stamp: 1 where the packet's length is there. */
+static size_t
+items_before(int kind)
+{
+	return (kind == 5);
+}
+
 static double
 seconds(uint64_t ts_ns, int fine)
 {
@@ -335,6 +342,7 @@ static void
 check(const struct kept *k, const u_char *base, uint64_t length)
 {
 	uint32_t caplen = record_caplen(k->r, length);
+	struct thing *items[3];
 
 	if (k->packet->size != (int64_t)caplen)
 		die("a packet has another length");
@@ -342,9 +350,13 @@ check(const struct kept *k, const u_char *base, uint64_t length)
 		die("a packet has other bytes");
 	if (!is_stamp(k->stamp, k->kind, k->r))
 		die("a time or a record has changed");
-	if (k->tuple != NULL && (memcmp(items_of(k->tuple), &k->stamp, sizeof(k->stamp)) != 0 ||
-	    memcmp(items_of(k->tuple) + sizeof(k->stamp), &k->packet, sizeof(k->packet)) != 0))
-		die("a tuple has changed");
+	if (k->tuple != NULL) {
+		memcpy(items, items_of(k->tuple), (items_before(k->kind) + 2) * sizeof(*items));
+		if (items[items_before(k->kind)] != k->stamp || items[items_before(k->kind) + 1] != k->packet)
+			die("a tuple has changed");
+		if (items_before(k->kind) != 0 && value_of(items[0]) != caplen)
+			die("a length has changed");
+	}
 }
 
 static void
@@ -361,20 +373,23 @@ static void
 take(struct kept *k, object *given, int stamp, const struct record *r, const uint8_t *kind)
 {
 	struct thing *items[3] = { NULL, given, NULL };
+	size_t first = items_before(stamp);
 
 	if (stamp != 0)
-		memcpy(items, items_of(given), (kind != NULL ? 3 : 2) * sizeof(*items));
-	if (stamp != 0 && kind != NULL && value_of(items[2]) != *kind)
+		memcpy(items, items_of(given), (first != 0 || kind != NULL ? 3 : 2) * sizeof(*items));
+	if (kind != NULL && stamp != 0 && value_of(items[2]) != *kind)
 		die("another number stands behind the packet");
-	if (!is_stamp(items[0], stamp, r))
+	if (first != 0 && value_of(items[0]) != (uint64_t)items[2]->size)
+		die("another number stands in front of the packet");
+	if (!is_stamp(items[first], stamp, r))
 		die("another time or record stands before the packet");
 	if (stamp != 0 && layout != UNHASHED_TUPLES && ((struct thing *)given)->hash != -1)
 		die("a tuple has the hash of another");
 	if (stamp != 0 && layout != UNHASHED_TUPLES && rand() % 2)
 		hash(given);
 	k->r = r;
-	k->packet = items[1];
-	k->stamp = items[0];
+	k->packet = items[first + 1];
+	k->stamp = items[first];
 	k->kind = stamp;
 	incref(k->packet);
 	incref(k->stamp);
@@ -392,8 +407,9 @@ static void
 iterate(const u_char *base, uint64_t length, const struct record *index, uint32_t count)
 {
 	struct kept kept[KEPT];
-	uint8_t of_each[200], *kinds = rand() % 3 ? NULL : of_each;
-	int stamp = rand() % 5, keep = 1 + rand() % 8, i;
+	int stamp = rand() % 6;
+	uint8_t of_each[200], *kinds = items_before(stamp) != 0 || rand() % 3 ? NULL : of_each;
+	int keep = 1 + rand() % 8, i;
 	uint32_t at = 0, stop = rand() % 2 ? count : (uint32_t)rand() % (count + 1);
 	struct thing *it, **dying = rand() % 4 ? &it : &collectable;
 	object *given;
