@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import islice, starmap
+from itertools import chain, islice, starmap
 from operator import length_hint
 from typing import Any, Generic, NamedTuple, TypeVar
+from weakref import ref
 
 from ..block import Block
 from ..capture import Capture
@@ -41,6 +42,8 @@ class Cursor(Generic[H]):
         self.capture = capture
         self.at_hand: Iterator[tuple[H, bytes]] = iter(())
         """Packets with their headers, each once, whoever asks; fill() puts more there."""
+        self.singly = self.at_hand
+        """The same, for who takes one at a time: a descriptor, where there is one, is told of the last."""
         self._pairs = pairs
         self._block: Block | None = None
         self._at = 0  # packets of the block before this were handed out, or are in at_hand
@@ -73,6 +76,7 @@ class Cursor(Generic[H]):
             if not self.in_pairs:
                 start, self._at = self._at, len(block)
                 self.at_hand = self._pairs(block, start)
+                self._put_singly()
                 self.tell()
             return True
 
@@ -91,6 +95,7 @@ class Cursor(Generic[H]):
             else:
                 call_for_each(callback, pairs)
         finally:
+            self._put_singly()
             self.tell()
         if self._block is block and before - self.in_pairs < count:
             raise StopIteration  # the callback did, which ends an iteration silently
@@ -180,8 +185,23 @@ class Cursor(Generic[H]):
         """
         if self.readiness is None:
             self.readiness = Readiness(self.capture.fileno())
+            self._put_singly()
             self.tell()
         return self.readiness.fd
+
+    def _put_singly(self) -> None:
+        self.singly = self.at_hand
+        if self.readiness is not None:
+            self.singly = chain(
+                islice(self.at_hand, max(self.in_pairs - 1, 0)), _last(self.at_hand, ref(self))
+            )
+
+    def emptied(self) -> None:
+        """If no packets are at hand, the block goes back: the kernel's descriptor is readable till then."""
+        with self._lock:
+            if not self.left:
+                self._drop()
+                self.tell()
 
     def tell(self) -> None:
         """Let the descriptor know whether packets are at hand; for who has taken some from ``at_hand``."""
@@ -220,6 +240,15 @@ class Cursor(Generic[H]):
         self._forget_pairs()
         if block is not None:
             block.retire()
+
+
+def _last(pairs: Iterator[tuple[H, bytes]], cursor: ref[Cursor[H]]) -> Iterator[tuple[H, bytes]]:
+    """All of ``pairs``, of which there is one: nothing is at hand when it is handed out."""
+    for pair in pairs:
+        found = cursor()
+        if found is not None:
+            found.emptied()
+        yield pair
 
 
 def call_for_each(callback: Callable[..., object], arguments: Iterator[tuple[Any, ...]]) -> None:

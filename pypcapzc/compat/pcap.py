@@ -226,15 +226,13 @@ class pcap:  # noqa: N801 - pypcap's name
     def _more(self) -> Iterator[_Pair] | None:
         """What is at hand, or comes next; None at the end."""
         cursor = self._cursor
-        return cursor.at_hand if self._fill(None) else None
+        return cursor.singly if self._fill(None) else None
 
     def __next__(self) -> _Pair:
         """(time, bytes) of the next packet, however long it takes; StopIteration at the end of a savefile."""
         cursor = self._cursor
         while True:
-            for pair in cursor.at_hand:
-                if cursor.readiness is not None:
-                    cursor.tell()
+            for pair in cursor.singly:
                 return pair
             if not self._fill(None):
                 raise StopIteration
@@ -326,7 +324,7 @@ class pcap:  # noqa: N801 - pypcap's name
                 break
         else:
             self._end()
-        self._cursor.tell()
+        self._cursor.emptied()
         return found
 
     # --- what it is ------------------------------------------------------------------------------

@@ -152,9 +152,7 @@ class Reader:
         """(header, bytes) of the next packet; (None, b"") at the end, or where none came in time."""
         cursor = self._opened()
         while True:
-            pair = next(cursor.at_hand, None)
-            if pair is not None:
-                cursor.tell()
+            for pair in cursor.singly:
                 return pair
             with translated():
                 if not cursor.fill(self._patience):
@@ -214,7 +212,11 @@ class Reader:
         cursor, limit = self._opened(), operator.index(max_n)
         with translated():
             found = cursor.take(limit if limit > 0 else 256, self._patience)
-        return batch(*found) if found else (b"", b"")
+        if not found:
+            return b"", b""
+        made = batch(*found)
+        cursor.emptied()
+        return made
 
     # --- classes ---------------------------------------------------------------------------------
 
@@ -250,6 +252,7 @@ class Reader:
                 raise
             finally:
                 del admitted  # it keeps the block
+        cursor.emptied()
         return found.counts
 
     def loop_to_buffer(

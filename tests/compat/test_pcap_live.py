@@ -90,6 +90,17 @@ def test_every_packet_once(
     assert (received, dropped) == (5000, 0)
 
 
+@pytest.mark.parametrize("way", [_iterate, _next, _loop, _dispatch, _readpkts, _select])
+def test_a_descriptor_rests_when_all_is_taken(
+    handle: Any, sender: traffic.Sender, way: Callable[[Any, int], list[bytes]]
+) -> None:
+    assert not select.select([handle], [], [], 0)[0]
+    for _ in range(2):
+        sender.send(700)
+        assert len(way(handle, 700)) == 700
+        assert not select.select([handle], [], [], 0)[0]
+
+
 def test_ways_mixed(handle: Any, sender: traffic.Sender) -> None:
     sender.send(3000)
     found = [*_next(handle, 3), *_iterate(handle, 10), *_loop(handle, 20), *_select(handle, 5)]

@@ -106,6 +106,17 @@ def test_every_packet_once(
     assert (received, dropped) == (5000, 0)
 
 
+@pytest.mark.parametrize("way", [_loop, _dispatch, _next, _batches, _filtered, _to_buffer, _in_turn])
+def test_a_descriptor_rests_when_all_is_taken(
+    reader: Any, sender: traffic.Sender, way: Callable[[Any, int], list[bytes]]
+) -> None:
+    assert not select.select([reader.getfd()], [], [], 0)[0]
+    for _ in range(2):
+        sender.send(700)
+        assert len(way(reader, 700)) == 700
+        assert not select.select([reader.getfd()], [], [], 0)[0]
+
+
 def test_an_idle_link_holds_nobody(reader: Any) -> None:
     assert reader.next() == (None, b"")
     assert reader.dispatch(-1, print) == 0
