@@ -217,6 +217,15 @@ class Block:
             return fast
         return iter([(len(data), when, data) for when, data in self.pairs_in_seconds(start, stop)])
 
+    def triples_in_whole_seconds(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, int, bytes]]:
+        """The same with whole seconds, rounded down."""
+        fast = self._each(Stamp.LENGTH_WHOLE, start, stop)
+        if fast is not None:
+            return fast
+        return iter([(len(data), ts_ns // 1_000_000_000, data) for ts_ns, data in self.pairs(start, stop)])
+
     def pairs_with_records(
         self, kind: type[_R], start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[_R, bytes]]:

@@ -30,7 +30,7 @@ from typing import Any
 
 from .. import paths
 
-ABI = 5
+ABI = 6
 """What pczc_abi() in csrc/iterate.c gives; both change when a function does."""
 
 FILE = "libpypcapzc.so"
@@ -75,6 +75,8 @@ class Stamp(IntEnum):
     """Its record (block.RECORD) as an object of a subclass of bytes."""
     LENGTH_SECONDS = 5
     """The length of the packet's bytes, and what SECONDS is; then there are no ``kinds``."""
+    LENGTH_WHOLE = 6
+    """The same with whole seconds, an int."""
 
 
 class Arena(Structure):

@@ -19,7 +19,7 @@ from ..readiness import Readiness
 from ..sources.base import Target
 from . import opening
 
-H = TypeVar("H")
+E = TypeVar("E", bound=tuple[Any, ...])
 
 
 class Part(NamedTuple):
@@ -34,14 +34,14 @@ class Part(NamedTuple):
     """The sieve has looked at those."""
 
 
-class Cursor(Generic[H]):
+class Cursor(Generic[E]):
     """Hands out a capture's packets one by one, some at a time, or as ranges of blocks, in any mixture."""
 
-    def __init__(self, capture: Capture, pairs: Callable[[Block, int], Iterator[tuple[H, bytes]]]) -> None:
-        """``pairs(block, start)``: (header, bytes) of each from ``start`` on, with a length_hint()."""
+    def __init__(self, capture: Capture, pairs: Callable[[Block, int], Iterator[E]]) -> None:
+        """``pairs(block, start)``: what is handed out of each from ``start`` on, with a length_hint()."""
         self.capture = capture
-        self.at_hand: Iterator[tuple[H, bytes]] = iter(())
-        """Packets with their headers, each once, whoever asks; fill() puts more there."""
+        self.at_hand: Iterator[E] = iter(())
+        """Packets as ``pairs`` gives them, each once, whoever asks; fill() puts more there."""
         self.singly = self.at_hand
         """The same, for who takes one at a time: a descriptor, where there is one, is told of the last."""
         self._pairs = pairs
@@ -242,7 +242,7 @@ class Cursor(Generic[H]):
             block.retire()
 
 
-def _last(pairs: Iterator[tuple[H, bytes]], cursor: ref[Cursor[H]]) -> Iterator[tuple[H, bytes]]:
+def _last(pairs: Iterator[E], cursor: ref[Cursor[E]]) -> Iterator[E]:
     """All of ``pairs``, of which there is one: nothing is at hand when it is handed out."""
     for pair in pairs:
         found = cursor()

@@ -78,7 +78,10 @@ class Pkthdr(bytes):
         return cast("int", RECORD.unpack(self)[3])
 
 
-def _pairs(block: Block, start: int) -> Iterator[tuple[Pkthdr, bytes]]:
+_Pair = tuple[Pkthdr, bytes]
+
+
+def _pairs(block: Block, start: int) -> Iterator[_Pair]:
     """(Pkthdr, bytes) of each packet from ``start`` on."""
     return block.pairs_with_records(Pkthdr, start)
 
@@ -91,7 +94,7 @@ class Reader:
     def __init__(self, device: str, net: int, mask: int) -> None:
         self._name, self._net, self._mask = device, net, mask
         self._options: dict[str, Any] = {"promisc": False, "timeout_ms": 0, "tstamp_precision": "micro"}
-        self._cursor: Cursor[Pkthdr] | None = None
+        self._cursor: Cursor[_Pair] | None = None
         self._why_not = ""
         self._closed = False
         self._blocking = True
@@ -186,7 +189,7 @@ class Reader:
 
     def _deliver(
         self,
-        cursor: Cursor[Pkthdr],
+        cursor: Cursor[_Pair],
         limit: int,
         callback: Callable[[Pkthdr, bytes], object],
         timeout: float | None,
@@ -293,7 +296,7 @@ class Reader:
         """
         return self._sieve.counts
 
-    def _sifted(self, cursor: Cursor[Pkthdr], limit: int, found: Sieve) -> Iterator[tuple[Block, int]]:
+    def _sifted(self, cursor: Cursor[_Pair], limit: int, found: Sieve) -> Iterator[tuple[Block, int]]:
         """Where the sieve has found packets that the program is to be told of: block, and first packet."""
         left = limit if limit > 0 else _INT_MAX
         while left:
@@ -417,7 +420,7 @@ class Reader:
         if self._closed:
             raise ValueError("pcap is closed")
 
-    def _opened(self) -> Cursor[Pkthdr]:
+    def _opened(self) -> Cursor[_Pair]:
         cursor = self._cursor
         if cursor is None or self._closed:
             self._require_open()

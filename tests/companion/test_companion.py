@@ -67,7 +67,7 @@ def _all(block: Block, *span: Any) -> list[Any]:
     return [
         *(block.packets(*span), block.times(*span), list(block.pairs(*span))),
         *(list(block.pairs_in_seconds(*span)), list(block.pairs_in_seconds(*span, fine=True))),
-        list(block.triples_in_seconds(*span)),
+        *(list(block.triples_in_seconds(*span)), list(block.triples_in_whole_seconds(*span))),
         [(bytes(record), data) for record, data in records],
         [(ts_ns, bytes(view)) for ts_ns, view in block],
     ]
@@ -151,7 +151,8 @@ def _block(sizes: list[int]) -> Block:
 
 
 SIZES = st.lists(st.one_of(st.integers(0, 3), st.integers(500, 1600), st.integers(0, 10_000)), max_size=60)
-MAKERS = ("pairs", "pairs_in_seconds", "triples_in_seconds", "records", "packets")
+TRIPLES = ("triples_in_seconds", "triples_in_whole_seconds")
+MAKERS = ("pairs", "pairs_in_seconds", *TRIPLES, "records", "packets")
 
 
 @pytest.mark.kit
@@ -182,7 +183,7 @@ def test_what_is_kept_does_not_change(
             assert (each[0], str(each[0])) == (BEGAN + i, f"179{i:016}")
         elif maker == "pairs_in_seconds":
             assert each[0] == 1_790_000_000
-        elif maker == "triples_in_seconds":
+        elif maker in TRIPLES:
             assert each[:2] == (sizes[i], 1_790_000_000)
 
 
@@ -193,7 +194,7 @@ def test_a_view_of_a_packet_keeps_it(fast: companion.Companion) -> None:
 
 
 @pytest.mark.kit
-@pytest.mark.parametrize("how", ["pairs", "pairs_in_seconds", "triples_in_seconds", "__iter__"])
+@pytest.mark.parametrize("how", ["pairs", "pairs_in_seconds", *TRIPLES, "__iter__"])
 def test_an_iterator_keeps_its_block_until_the_end(fast: companion.Companion, how: str) -> None:
     block = _block([700] * 3)
     pairs = getattr(block, how)()
@@ -219,7 +220,7 @@ def test_no_reference_is_lost(fast: companion.Companion) -> None:
     gc.collect()
     before = [sys.getrefcount(o) for o in everywhere]
     for _ in range(20):
-        assert len(_all(block)) == 8
+        assert len(_all(block)) == 9
     gc.collect()
     after = [sys.getrefcount(o) for o in everywhere]
     assert all(abs(a - b) < 15 for a, b in zip(after, before, strict=True)), (before, after)

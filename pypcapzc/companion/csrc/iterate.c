@@ -15,7 +15,7 @@ int pczc_parallel;
 static unsigned forks;	/* how many forks lie between this process and the one that loaded the library */
 
 /* What stands before a packet; companion.Stamp in __init__.py has the same values.  `kinds` not with LENGTH_. */
-enum stamp { NONE, TIME, SECONDS, FINE_SECONDS, RECORD, LENGTH_SECONDS };
+enum stamp { NONE, TIME, SECONDS, FINE_SECONDS, RECORD, LENGTH_SECONDS, LENGTH_WHOLE };
 
 /* What an iterator adds to an object.  All 0, as who calls the type gets it, is one that has ended. */
 struct each {
@@ -55,6 +55,12 @@ fine_seconds(uint64_t ts_ns)
 	return ((double)(ts_ns / 1000000000u) + (double)(ts_ns % 1000000000u) * 1e-9);
 }
 
+static int
+has_length(const struct each *each)
+{
+	return (each->stamp == LENGTH_SECONDS || each->stamp == LENGTH_WHOLE);
+}
+
 static object *
 new_stamp(struct each *each, const struct record *r)
 {
@@ -70,6 +76,8 @@ new_stamp(struct each *each, const struct record *r)
 		return (pczc_py.from_double(seconds(r->ts_ns)));
 	case FINE_SECONDS:
 		return (pczc_py.from_double(fine_seconds(r->ts_ns)));
+	case LENGTH_WHOLE:
+		return (pczc_py.from_u64(r->ts_ns / 1000000000u));
 	case RECORD:
 		made = pczc_py.alloc(each->type, sizeof(*r));
 		if (made != NULL)
@@ -96,7 +104,7 @@ new_tuple(struct each *each, struct turn *turn, uint32_t at)
 	object *items[3];
 	int count = 0;
 
-	if (each->stamp == LENGTH_SECONDS)
+	if (has_length(each))
 		items[count++] = pczc_py.from_u64(record_caplen(r, each->length));
 	if (count == 0 || items[count - 1] != NULL)
 		items[count++] = new_stamp(each, r);
@@ -118,6 +126,8 @@ stamp_again(struct each *each, struct turn *turn, object **place, const struct r
 		return (time_again(turn, place, r->ts_ns));
 	if (each->stamp == SECONDS || each->stamp == LENGTH_SECONDS)
 		return (seconds_again(place, seconds(r->ts_ns)));
+	if (each->stamp == LENGTH_WHOLE)
+		return (time_again(turn, place, r->ts_ns / 1000000000u));
 	if (each->stamp == FINE_SECONDS)
 		return (seconds_again(place, fine_seconds(r->ts_ns)));
 	if (count_of(*place) != 1)
@@ -131,7 +141,7 @@ fill(struct each *each, struct turn *turn, object **items, uint32_t at)
 {
 	const struct record *r = &each->index[at];
 	uint32_t caplen = record_caplen(r, each->length);
-	int done = each->stamp != LENGTH_SECONDS || replace(items++, pczc_py.from_u64(caplen));
+	int done = !has_length(each) || replace(items++, pczc_py.from_u64(caplen));
 
 	done = done && stamp_again(each, turn, items++, r);
 	if (done && each->whole != NULL)
@@ -341,5 +351,5 @@ pczc_each(object *iterator, int stamp, object *type, const u_char *base, uint64_
 uint32_t
 pczc_abi(void)
 {
-	return (5);	/* companion.ABI in __init__.py */
+	return (6);	/* companion.ABI in __init__.py */
 }

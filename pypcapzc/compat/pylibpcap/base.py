@@ -57,8 +57,8 @@ def _pairs(block: Block, start: int) -> Iterator[tuple[float, bytes]]:
     return block.pairs_in_seconds(start)
 
 
-def _whole_pairs(block: Block, start: int) -> Iterator[tuple[int, bytes]]:
-    return iter([(ts_ns // 1_000_000_000, data) for ts_ns, data in block.pairs(start)])
+def _triples(block: Block, start: int) -> Iterator[tuple[int, int, bytes]]:
+    return block.triples_in_whole_seconds(start)
 
 
 def _text(value: Any, name: str) -> str:
@@ -125,13 +125,13 @@ class LibPcap(BasePcap):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        self._cursor: Cursor[int] | None = None
+        self._cursor: Cursor[tuple[int, int, bytes]] | None = None
         self._writer: Writer | None = None
         name = os.path.expanduser(_text(path, "path"))
         self._filters = "" if filters is None else _text(filters, "filters")
         self.mode, length = mode, _number(snaplen)
         if self.isr:
-            self._cursor = Cursor(_opened(name), _whole_pairs)
+            self._cursor = Cursor(_opened(name), _triples)
         elif self.isw:
             try:
                 self._writer = Writer(name, length, append=mode == "a")
@@ -147,8 +147,7 @@ class LibPcap(BasePcap):
                 self._cursor.capture.set_filter(self._filters, netmask=_NETMASK)
                 self._cursor.refilter(self._filters, _NETMASK)
         while self._fill():
-            for seconds, data in self._cursor.at_hand:
-                yield len(data), seconds, data
+            yield from self._cursor.at_hand
 
     def _fill(self) -> bool:
         """See to it that there is something; damage ends a file, as it does in python-libpcap."""

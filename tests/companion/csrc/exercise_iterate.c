@@ -310,7 +310,7 @@ struct kept {
 static size_t
 items_before(int kind)
 {
-	return (kind == 5);
+	return (kind == 5 || kind == 6);
 }
 
 static double
@@ -331,6 +331,8 @@ is_stamp(object *o, int kind, const struct record *r)
 		return (o == NULL);
 	case 1:
 		return (value_of(o) == r->ts_ns);
+	case 6:
+		return (value_of(o) == r->ts_ns / 1000000000);
 	case 4:
 		return (memcmp(memory(o), r, sizeof(*r)) == 0);
 	}
@@ -407,7 +409,7 @@ static void
 iterate(const u_char *base, uint64_t length, const struct record *index, uint32_t count)
 {
 	struct kept kept[KEPT];
-	int stamp = rand() % 6;
+	int stamp = rand() % 7;
 	uint8_t of_each[200], *kinds = items_before(stamp) != 0 || rand() % 3 ? NULL : of_each;
 	int keep = 1 + rand() % 8, i;
 	uint32_t at = 0, stop = rand() % 2 ? count : (uint32_t)rand() % (count + 1);
