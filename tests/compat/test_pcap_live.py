@@ -90,6 +90,7 @@ def test_every_packet_once(
     assert (received, dropped) == (5000, 0)
 
 
+@simulated.linux_only  # FreeBSD's is readable from one timeout to the next after a stall: patches/freebsd-src
 @pytest.mark.parametrize("way", [_iterate, _next, _loop, _dispatch, _readpkts, _select])
 def test_a_descriptor_rests_when_all_is_taken(
     handle: Any, sender: traffic.Sender, way: Callable[[Any, int], list[bytes]]

@@ -106,6 +106,7 @@ def test_every_packet_once(
     assert (received, dropped) == (5000, 0)
 
 
+@simulated.linux_only  # FreeBSD's is readable from one timeout to the next after a stall: patches/freebsd-src
 @pytest.mark.parametrize("way", [_loop, _dispatch, _next, _batches, _filtered, _to_buffer, _in_turn])
 def test_a_descriptor_rests_when_all_is_taken(
     reader: Any, sender: traffic.Sender, way: Callable[[Any, int], list[bytes]]
