@@ -211,7 +211,7 @@ class Block:
     def triples_in_seconds(
         self, start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[int, float, bytes]]:
-        """The same, to the microsecond, with the number of bytes in front of each pair."""
+        """(caplen, seconds, bytes): what pairs_in_seconds() gives, with the number of bytes in front."""
         fast = self._each(Stamp.LENGTH_SECONDS, start, stop)
         if fast is not None:
             return fast
@@ -220,7 +220,7 @@ class Block:
     def triples_in_whole_seconds(
         self, start: int = 0, stop: int | None = None
     ) -> Iterator[tuple[int, int, bytes]]:
-        """The same with whole seconds, rounded down."""
+        """The same with whole seconds, an int."""
         fast = self._each(Stamp.LENGTH_WHOLE, start, stop)
         if fast is not None:
             return fast

@@ -30,7 +30,7 @@ from typing import Any
 
 from .. import paths
 
-ABI = 6
+ABI = 4
 """What pczc_abi() in csrc/iterate.c gives; both change when a function does."""
 
 FILE = "libpypcapzc.so"

@@ -41,16 +41,6 @@ class Sieve:
     native: int | None = None
     """The address of a struct sieve (companion/csrc/profiles.c)."""
 
-    @property
-    def copies(self) -> bool:
-        """It has a buffer for the packets."""
-        return self._buffer is not None
-
-    @property
-    def target(self) -> Target[int] | None:
-        """Where nobody has to be told of packets, they can go by: it counts them."""
-        return None
-
     def __init__(
         self, rules: Rules, admit_mask: int, header: type[bytes], buffer: memoryview | None = None
     ) -> None:
@@ -60,6 +50,16 @@ class Sieve:
         self._of_each = [0] * _CLASSES
         self._classes = b""  # of the range that it looked at last
         self._positions: list[int] = []  # in it, of those admitted
+
+    @property
+    def copies(self) -> bool:
+        """It has a buffer for the packets."""
+        return self._buffer is not None
+
+    @property
+    def target(self) -> Target[int] | None:
+        """Where nobody has to be told of packets, they can go by: it counts them."""
+        return None
 
     def look(self, block: Block, start: int, stop: int) -> int:
         """Look at packets ``start`` to ``stop``; gives how many of them admitted() has."""

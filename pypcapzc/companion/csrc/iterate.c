@@ -14,7 +14,10 @@ int pczc_parallel;
 
 static unsigned forks;	/* how many forks lie between this process and the one that loaded the library */
 
-/* What stands before a packet; companion.Stamp in __init__.py has the same values.  `kinds` not with LENGTH_. */
+/*
+ * What stands before a packet; companion.Stamp in __init__.py has the same values.  LENGTH_: the packet's length in
+ * front of that, and no `kinds`.
+ */
 enum stamp { NONE, TIME, SECONDS, FINE_SECONDS, RECORD, LENGTH_SECONDS, LENGTH_WHOLE };
 
 /* What an iterator adds to an object.  All 0, as who calls the type gets it, is one that has ended. */
@@ -351,5 +354,5 @@ pczc_each(object *iterator, int stamp, object *type, const u_char *base, uint64_
 uint32_t
 pczc_abi(void)
 {
-	return (6);	/* companion.ABI in __init__.py */
+	return (4);	/* companion.ABI in __init__.py */
 }
