@@ -75,45 +75,62 @@ part_by_version(const struct fields *rows, uint64_t asked, uint64_t *four, uint6
 	}
 }
 
+/* Where the addresses of a packet are, if they are in a table. */
+struct places {
+	uint64_t	src, dst;
+};
+
 static uint64_t
-ask_four(const struct address_table *t, const struct fields *rows, uint64_t asked, uint32_t side)
+ask_four(const struct address_table *t, const struct fields *rows, uint64_t asked, uint32_t sides)
 {
-	uint64_t place[GROUP], left, found = 0;
-	uint32_t address[GROUP];
+	const uint32_t *members = t->places;
+	struct places place[GROUP];
+	uint64_t left, found = 0;
 	int i;
 
 	for (left = asked; left != 0; left &= left - 1) {
 		i = __builtin_ctzll(left);
-		address[i] = (uint32_t)(side == SIDE_SRC ? rows[i].src_lo : rows[i].dst_lo);
-		place[i] = place_of_four(t, address[i]);
-		__builtin_prefetch((const uint32_t *)t->places + place[i]);
+		if (sides & SIDE_SRC) {
+			place[i].src = place_of_four(t, (uint32_t)rows[i].src_lo);
+			__builtin_prefetch(members + place[i].src);
+		}
+		if (sides & SIDE_DST) {
+			place[i].dst = place_of_four(t, (uint32_t)rows[i].dst_lo);
+			__builtin_prefetch(members + place[i].dst);
+		}
 	}
 	for (left = asked; left != 0; left &= left - 1) {
 		i = __builtin_ctzll(left);
-		if (has_four(t, place[i], address[i]))
+		if (((sides & SIDE_SRC) && has_four(t, place[i].src, (uint32_t)rows[i].src_lo)) ||
+		    ((sides & SIDE_DST) && has_four(t, place[i].dst, (uint32_t)rows[i].dst_lo)))
 			found |= left & -left;
 	}
 	return (found);
 }
 
 static uint64_t
-ask_six(const struct address_table *t, const struct fields *rows, uint64_t asked, uint32_t side)
+ask_six(const struct address_table *t, const struct fields *rows, uint64_t asked, uint32_t sides)
 {
-	uint64_t place[GROUP], left, found = 0, hi, lo;
+	const uint64_t *members = t->places;
+	struct places place[GROUP];
+	uint64_t left, found = 0;
 	int i;
 
 	for (left = asked; left != 0; left &= left - 1) {
 		i = __builtin_ctzll(left);
-		hi = side == SIDE_SRC ? rows[i].src_hi : rows[i].dst_hi;
-		lo = side == SIDE_SRC ? rows[i].src_lo : rows[i].dst_lo;
-		place[i] = place_of_six(t, hi, lo);
-		__builtin_prefetch((const uint64_t *)t->places + 2 * place[i]);
+		if (sides & SIDE_SRC) {
+			place[i].src = place_of_six(t, rows[i].src_hi, rows[i].src_lo);
+			__builtin_prefetch(members + 2 * place[i].src);
+		}
+		if (sides & SIDE_DST) {
+			place[i].dst = place_of_six(t, rows[i].dst_hi, rows[i].dst_lo);
+			__builtin_prefetch(members + 2 * place[i].dst);
+		}
 	}
 	for (left = asked; left != 0; left &= left - 1) {
 		i = __builtin_ctzll(left);
-		hi = side == SIDE_SRC ? rows[i].src_hi : rows[i].dst_hi;
-		lo = side == SIDE_SRC ? rows[i].src_lo : rows[i].dst_lo;
-		if (has_six(t, place[i], hi, lo))
+		if (((sides & SIDE_SRC) && has_six(t, place[i].src, rows[i].src_hi, rows[i].src_lo)) ||
+		    ((sides & SIDE_DST) && has_six(t, place[i].dst, rows[i].dst_hi, rows[i].dst_lo)))
 			found |= left & -left;
 	}
 	return (found);
@@ -124,17 +141,12 @@ ask_addresses(const struct node *n, const struct fields *rows, uint64_t asked)
 {
 	const struct address_set *set = n->data;
 	uint64_t four, six, found = 0;
-	uint32_t side;
 
 	part_by_version(rows, asked, &four, &six);
-	for (side = SIDE_SRC; side <= SIDE_DST; side++) {
-		if (!(n->bits & side))
-			continue;
-		if (set->four.places != NULL)
-			found |= ask_four(&set->four, rows, four & ~found, side);
-		if (set->six.places != NULL)
-			found |= ask_six(&set->six, rows, six & ~found, side);
-	}
+	if (set->four.places != NULL)
+		found |= ask_four(&set->four, rows, four, n->bits);
+	if (set->six.places != NULL)
+		found |= ask_six(&set->six, rows, six, n->bits);
 	return (found);
 }
 
@@ -283,7 +295,7 @@ pczc_choose(const struct node *nodes, uint32_t root, const u_char *base, uint64_
 	}
 	for (first = 0; first < count; first += size) {
 		size = group_size(count - first);
-		pczc_decode_some(base, length, index + first, size, count - first, link, rows);
+		pczc_decode_keys(base, length, index + first, size, count - first, link, rows);
 		chosen += choose_group(nodes, root, rows, first, size, positions + chosen);
 	}
 	return (chosen);

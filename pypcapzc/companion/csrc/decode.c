@@ -187,30 +187,21 @@ decode_packet(struct walk *w, uint32_t link)
 		decode_transport(w, protocol);
 }
 
-/*
- * The fields of `count` packets of a block of `length` bytes into `out`, whatever that held; `known` packets
- * are in the index, which the caller goes on with.
- */
-void
-pczc_decode_some(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
-    uint32_t known, uint32_t link, struct fields *out)
+/* The fields of one packet of a block of `length` bytes into `out`, whatever that held. */
+LAYER void
+decode_one(const u_char *base, uint64_t length, const struct record *r, uint32_t link, struct fields *out)
 {
 	struct walk w;
-	uint32_t i;
 
-	for (i = 0; i < count; i++) {
-		if (known - i > RECORDS_AHEAD)
-			record_ask_for(&index[i + RECORDS_AHEAD], base, length);
-		memset(&w, 0, sizeof(w));
-		w.end = w.limit = record_caplen(&index[i], length);
-		w.bytes = w.end != 0 ? base + index[i].offset : base;
-		w.out = &out[i];
-		memset(w.out, 0, sizeof(*w.out));
-		decode_packet(&w, link);
-		w.out->layers = w.layers;
-		w.out->payload_offset = w.payload;
-		w.out->payload_length = w.payload_end - w.payload;
-	}
+	memset(&w, 0, sizeof(w));
+	w.end = w.limit = record_caplen(r, length);
+	w.bytes = w.end != 0 ? base + r->offset : base;
+	w.out = out;
+	memset(out, 0, sizeof(*out));
+	decode_packet(&w, link);
+	out->layers = w.layers;
+	out->payload_offset = w.payload;
+	out->payload_length = w.payload_end - w.payload;
 }
 
 /* All of a block. */
@@ -218,5 +209,38 @@ void
 pczc_decode(const u_char *base, uint64_t length, const struct record *index, uint32_t count, uint32_t link,
     struct fields *out)
 {
-	pczc_decode_some(base, length, index, count, count, link, out);
+	uint32_t i;
+
+	for (i = 0; i < count; i++) {
+		if (count - i > RECORDS_AHEAD)
+			record_ask_for(&index[i + RECORDS_AHEAD], base, length);
+		decode_one(base, length, &index[i], link, &out[i]);
+	}
+}
+
+/*
+ * Of `count` packets the fields that conditions look at, the others are left as they are; `known` packets are in
+ * the index, which the caller goes on with.  The compiler finds out what need not be done for those.
+ */
+void
+pczc_decode_keys(const u_char *base, uint64_t length, const struct record *index, uint32_t count,
+    uint32_t known, uint32_t link, struct fields *out)
+{
+	struct fields all;
+	uint32_t i;
+
+	for (i = 0; i < count; i++, out++) {
+		if (known - i > RECORDS_AHEAD)
+			record_ask_for(&index[i + RECORDS_AHEAD], base, length);
+		decode_one(base, length, &index[i], link, &all);
+		out->layers = all.layers;
+		out->ip_version = all.ip_version;
+		out->protocol = all.protocol;
+		out->src_hi = all.src_hi;
+		out->src_lo = all.src_lo;
+		out->dst_hi = all.dst_hi;
+		out->dst_lo = all.dst_lo;
+		out->src_port = all.src_port;
+		out->dst_port = all.dst_port;
+	}
 }

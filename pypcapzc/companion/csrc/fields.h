@@ -76,8 +76,8 @@ struct fields {
 /* As LINKS of pypcapzc/decode/fast.py numbers them. */
 enum link { ETHERNET, COOKED, COOKED2, RAW, RAW_IPV4, RAW_IPV6, NULL_LOOP };
 
-void	pczc_decode_some(const u_char *, uint64_t, const struct record *, uint32_t, uint32_t, uint32_t,
-	    struct fields *);
 void	pczc_decode(const u_char *, uint64_t, const struct record *, uint32_t, uint32_t, struct fields *);
+void	pczc_decode_keys(const u_char *, uint64_t, const struct record *, uint32_t, uint32_t, uint32_t,
+	    struct fields *);
 
 #endif
