@@ -197,11 +197,17 @@ class Cursor(Generic[E]):
             )
 
     def emptied(self) -> None:
-        """If no packets are at hand, the block goes back: the kernel's descriptor is readable till then."""
-        with self._lock:
-            if not self.left:
-                self._drop()
-                self.tell()
+        """If no packets are at hand, the block goes back: the kernel's descriptor is readable till then.
+
+        Another thread that is waiting for packets has seen to that, and is not waited for.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self.left:
+                    self._drop()
+                    self.tell()
+            finally:
+                self._lock.release()
 
     def tell(self) -> None:
         """Let the descriptor know whether packets are at hand; for who has taken some from ``at_hand``."""

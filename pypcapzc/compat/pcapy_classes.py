@@ -51,45 +51,37 @@ class Found(NamedTuple):
 
 
 class Given(NamedTuple):
-    """The arguments of a loop_filtered() or loop_to_buffer() as given() makes them: they can be compared."""
+    """The arguments of a loop_filtered() or loop_to_buffer()."""
 
-    addresses: bytes
-    flow_cutoff: int
-    dpi_ports: tuple[int, ...] | None
-    tls_ports: tuple[int, ...] | None
-    dns_port: int
-    l2_offset: int
-    profile: int
+    addr_set: bytes = b""
+    flow_cutoff: int = 0
+    dpi_ports: Sequence[int] | None = None
+    tls_ports: Sequence[int] | None = None
+    dns_port: int = 53
+    l2_offset: int = 14
+    profile: int = 0
 
-
-def given(
-    addr_set: bytes = b"",
-    flow_cutoff: int = 0,
-    dpi_ports: Sequence[int] | None = None,
-    tls_ports: Sequence[int] | None = None,
-    dns_port: int = 53,
-    l2_offset: int = 14,
-    profile: int = 0,
-) -> Given:
-    """Raises TypeError."""
-    return Given(
-        addr_set if type(addr_set) is bytes else memoryview(addr_set).tobytes(),
-        operator.index(flow_cutoff),
-        tuple(dpi_ports) if dpi_ports is not None else None,
-        tuple(tls_ports) if tls_ports is not None else None,
-        operator.index(dns_port) & 0xFFFF,
-        operator.index(l2_offset),
-        operator.index(profile),
-    )
+    def settled(self) -> Given:
+        """The same in values that can be compared and do not change.  Raises TypeError."""
+        dpi_ports, tls_ports = self.dpi_ports, self.tls_ports
+        return Given(
+            self.addr_set if type(self.addr_set) is bytes else memoryview(self.addr_set).tobytes(),
+            operator.index(self.flow_cutoff),
+            tuple(dpi_ports) if dpi_ports is not None else None,
+            tuple(tls_ports) if tls_ports is not None else None,
+            operator.index(self.dns_port) & 0xFFFF,
+            operator.index(self.l2_offset),
+            operator.index(self.profile),
+        )
 
 
 class Rules:
     """The decisions of one loop_filtered() or loop_to_buffer(), with what they remember."""
 
     def __init__(self, wanted: Given) -> None:
-        """Raises ValueError, TypeError."""
+        """``wanted`` is settled().  Raises ValueError, TypeError."""
         self._given = wanted
-        self.addresses, self.flow_cutoff = wanted.addresses, max(wanted.flow_cutoff, 0)
+        self.addresses, self.flow_cutoff = wanted.addr_set, max(wanted.flow_cutoff, 0)
         self.dpi_ports = _ports(wanted.dpi_ports, _DPI_PORTS)
         self.tls_ports = _ports(wanted.tls_ports, _TLS_PORTS)
         self.dns_port, self.l2_offset, self.profile = wanted.dns_port, wanted.l2_offset, wanted.profile

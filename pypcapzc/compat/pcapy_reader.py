@@ -22,7 +22,7 @@ from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
 from .cursor import Cursor, Part, call_for_each
 from .opening import open_live
-from .pcapy_classes import Rules, batch, given
+from .pcapy_classes import Given, Rules, batch
 from .pcapy_sieve import Sieve, sieve
 
 _SECOND_US = 1_000_000
@@ -99,7 +99,7 @@ class Reader:
         self._closed = False
         self._blocking = True
         self._file: Any = None
-        self._rules = Rules(given())
+        self._rules = Rules(Given())
         self._sieve = Sieve(self._rules, 0, Pkthdr)
 
     # --- before activation -----------------------------------------------------------------------
@@ -241,8 +241,8 @@ class Reader:
         Gives (admitted, dropped, packets of each class); pcapy_classes says what the classes are.
         """
         cursor, limit = self._opened(), operator.index(cnt)
-        wanted = given(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        rules = self._rules = self._rules.again(wanted)
+        wanted = Given(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
+        rules = self._rules = self._rules.again(wanted.settled())
         self._sieve = found = sieve(rules, operator.index(admit_mask), Pkthdr)
         for block, start in self._sifted(cursor, limit, found):
             admitted = found.admitted(block, start)
@@ -277,8 +277,8 @@ class Reader:
         as overflow.
         """
         cursor, limit = self._opened(), operator.index(cnt)
-        wanted = given(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
-        rules = self._rules = self._rules.again(wanted)
+        wanted = Given(addr_set, flow_cutoff, dpi_ports, tls_ports, dns_port, l2_offset, profile)
+        rules = self._rules = self._rules.again(wanted.settled())
         with memoryview(writable_buf).cast("B") as buffer:
             if buffer.readonly:
                 raise TypeError("loop_to_buffer() needs a writable buffer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -125,6 +126,21 @@ def test_an_idle_link_holds_nobody(reader: Any) -> None:
     reader.setnonblock(1)
     assert reader.getnonblock() == 1
     assert reader.next() == (None, b"")
+
+
+def test_a_thread_that_waits_holds_no_other(reader: Any, sender: traffic.Sender) -> None:
+    """Who has taken the last packet gives its block back, and does not wait for who waits for the next."""
+    waits = threading.Thread(target=_loop, args=(reader, 1))
+    takes = threading.Thread(target=reader._cursor.emptied)
+    waits.start()
+    time.sleep(0.2)
+    takes.start()
+    takes.join(10)
+    held = takes.is_alive()
+    sender.send(1)
+    waits.join(10)
+    assert not held
+    assert not waits.is_alive()
 
 
 def test_ctrl_c(reader: Any) -> None:

@@ -34,6 +34,7 @@ _SHORT = 3.0
 _USER = 65534
 _WORK = Path("/work/job")
 _OPT = Path("/opt/pypcapzc")
+"""Both inside the container, which has its own file system."""
 
 
 class ContainerEngine:
