@@ -43,6 +43,10 @@ class Handle:
         self._borrowed = 0
         # Re-entrant: a signal handler that closes may run in the very thread that borrows.
         self._lock = threading.RLock()
+        # A lock goes to whoever asks first, and a loop that reads has asked again before who waits is awake:
+        # a stats() of another thread then waited for seconds.  So who finds it taken queues at the gate.
+        self._gate = threading.RLock()
+        self._queued = 0
         _open_handles.add(self)
 
     @property
@@ -58,12 +62,24 @@ class Handle:
         return self
 
     def __enter__(self) -> Any:
-        self._lock.acquire()
+        if not self._lock.acquire(blocking=False):
+            self._queue()
+        elif self._queued and not self._borrowed:  # free, but it is another's turn
+            self._lock.release()
+            self._queue()
         if self._closing:
             self._lock.release()
             raise CaptureClosedError(f"the capture of {self.name} is closed")
         self._borrowed += 1
         return self._pcap
+
+    def _queue(self) -> None:
+        with self._gate:
+            self._queued += 1
+            try:
+                self._lock.acquire()
+            finally:
+                self._queued -= 1
 
     def __exit__(self, *exc: object) -> None:
         self._borrowed -= 1
@@ -95,7 +111,7 @@ class Handle:
         """
         self._closing = True
         pcap, self._pcap = self._pcap, None
-        self._lock = threading.RLock()  # another thread of the parent may have held it
+        self._lock, self._gate = threading.RLock(), threading.RLock()  # another thread may have held them
         if pcap is not None:
             fd = self.c.pcap_fileno(pcap)
             if fd >= 0:

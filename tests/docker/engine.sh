@@ -26,6 +26,19 @@ mirror() {
 		sed -n 's/^bookworm main //p' | head -n 1
 }
 
+# Its containers have no network at all, so it needs neither a bridge nor iptables.
+launch() {
+	dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/docker.pid" \
+		--host "$DOCKER_HOST" --bridge none --iptables=false --ip6tables=false --ip-forward=false \
+		--ip-masq=false >"$folder/dockerd.log" 2>&1 &
+	tries=0
+	until docker version >/dev/null 2>&1; do
+		tries=$((tries + 1))
+		{ [ "$tries" -lt 500 ] && kill -0 $! 2>/dev/null; } || return 1
+		sleep 0.2
+	done
+}
+
 start() {
 	[ -f "$folder/base.tar" ] || {
 		rm -rf "$folder/root"
@@ -40,19 +53,11 @@ start() {
 		mv "$folder/base.tar.new" "$folder/base.tar"
 		rm -rf "$folder/root"
 	}
-	# Its containers have no network at all, so it needs neither a bridge nor iptables.
-	dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/docker.pid" \
-		--host "$DOCKER_HOST" --bridge none --iptables=false --ip6tables=false --ip-forward=false \
-		--ip-masq=false >"$folder/dockerd.log" 2>&1 &
-	tries=0
-	until docker version >/dev/null 2>&1; do
-		tries=$((tries + 1))
-		[ "$tries" -lt 500 ] || {
-			tail -n 20 "$folder/dockerd.log" >&2
-			exit 1
-		}
-		sleep 0.2
-	done
+	# It gives containerd 15 seconds to start, and gives up: too few on a machine that is busy.
+	launch || launch || launch || {
+		tail -n 20 "$folder/dockerd.log" >&2
+		exit 1
+	}
 	docker import "$folder/base.tar" pypcapzc-test-base:1 >/dev/null
 }
 

@@ -219,7 +219,7 @@ def test_close_from_another_thread_while_reading(
         capture.close()
         reader.join(5)
         assert not reader.is_alive()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         for view in kept:
             frames.check(view)
         with pytest.raises(CaptureClosedError, match=net.capture_device):

@@ -26,14 +26,14 @@ bpf_lookup(int fd)
 
 	if (fd < 0)
 		return (NULL);
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(d, &sim_ds, d_all) {
 		if (d->d_fd == fd && !d->d_gone)
 			break;
 	}
 	if (d != NULL)
 		d->d_refs++;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	/* Somebody may have closed it and opened something else. */
 	if (d != NULL && (fstat(fd, &st) < 0 || st.st_ino != d->d_inode)) {
 		bpf_unlookup(d);
@@ -63,10 +63,10 @@ bpf_dtor(struct bpf_d *d)
 void
 bpf_unlookup(struct bpf_d *d)
 {
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	if (--d->d_refs == 0 && d->d_gone)
 		bpf_dtor(d);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 }
 
 static int
@@ -98,10 +98,10 @@ bpf_close(struct bpf_d *d, int fd)
 	int r;
 
 	r = __real_close(fd);
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	if (!d->d_gone && (d->d_foreign || hung_up(d)))
 		__atomic_store_n(&d->d_gone, 1, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (r);
 }
 
@@ -137,9 +137,9 @@ bpf_open(int minor, int flags)
 	d->bd_pid = getpid();
 	d->bd_callout = NEVER;
 	d->d_out_deadline = NEVER;
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_INSERT_HEAD(&sim_ds, d, d_all);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	clock_before(0);
 	return (d->d_fd);
 }
@@ -303,7 +303,7 @@ bpf_write(struct bpf_d *d, const void *from, size_t len)
 		errno = EBADF;
 		return (-1);
 	}
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	pthread_mutex_lock(&d->bd_lock);
 	d->bd_pid = getpid();
 	d->bd_wcount++;
@@ -326,7 +326,7 @@ bpf_write(struct bpf_d *d, const void *from, size_t len)
 		if (feedback)
 			if_transmit(bp->bif_ifp, bp->bif_dlt, frame, (u_int)len, 0);
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	if (error != 0) {
 		errno = error;
 		return (-1);

@@ -107,7 +107,7 @@ bpf_setif(struct bpf_d *d, const char *arg)
 		if (error != 0)
 			return (error);
 	}
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	pthread_mutex_lock(&d->bd_lock);
 	if (ifp == NULL)
@@ -123,7 +123,7 @@ bpf_setif(struct bpf_d *d, const char *arg)
 		reset_d(d);
 		pthread_mutex_unlock(&d->bd_lock);
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (error);
 }
 
@@ -340,9 +340,9 @@ ioctl_dispatch(struct bpf_d *d, u_long cmd, void *arg)
 	case BIOCGDLTLIST:
 	case BIOCSDLT:
 	case BIOCGETIF:
-		pthread_mutex_lock(&sim_lock);
+		sim_lock();
 		error = ioctl_interface(d, cmd, arg);
-		pthread_mutex_unlock(&sim_lock);
+		sim_unlock();
 		return (error);
 	}
 	pthread_mutex_lock(&d->bd_lock);

@@ -152,7 +152,7 @@ bpf_setf(struct bpf_d *d, const struct bpf_program *fp, u_long cmd)
 			return (EINVAL);
 		}
 	}
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	pthread_mutex_lock(&d->bd_lock);
 	if (cmd == BIOCSETWF) {
 		old = d->bd_wfilter;
@@ -165,7 +165,7 @@ bpf_setf(struct bpf_d *d, const struct bpf_program *fp, u_long cmd)
 		upgrade(d, cmd, fp->bf_len);
 	}
 	pthread_mutex_unlock(&d->bd_lock);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	free(old);
 	return (0);
 }

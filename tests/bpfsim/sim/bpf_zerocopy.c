@@ -217,7 +217,7 @@ zbuf_unmapped(u_char *addr, size_t len)
 {
 	struct bpf_d *d;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(d, &sim_ds, d_all) {
 		pthread_mutex_lock(&d->bd_lock);
 		buf_unmapped(d->bd_sbuf, addr, len);
@@ -225,7 +225,7 @@ zbuf_unmapped(u_char *addr, size_t len)
 		buf_unmapped(d->bd_fbuf, addr, len);
 		pthread_mutex_unlock(&d->bd_lock);
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 }
 
 #define MAX_RANGES	64

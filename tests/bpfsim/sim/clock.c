@@ -140,7 +140,7 @@ run_all(struct pollfd *p)
 	uint64_t next = NEVER;
 	int n = 0;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	/* Whoever has something for later writes to clock_fd, until we know. */
 	__atomic_store_n(&clock_next, NEVER, __ATOMIC_RELAXED);
 	LIST_FOREACH(d, &sim_ds, d_all) {
@@ -153,7 +153,7 @@ run_all(struct pollfd *p)
 			p[n++] = (struct pollfd){ d->d_peer, 0, 0 };
 	}
 	__atomic_store_n(&clock_next, next, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (n);
 }
 
@@ -162,14 +162,14 @@ hang_up(int peer)
 {
 	struct bpf_d *d;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(d, &sim_ds, d_all) {
 		if (d->d_peer == peer)
 			break;
 	}
 	if (d != NULL)
 		bpf_hangup(d);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 }
 
 static void *

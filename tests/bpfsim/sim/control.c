@@ -70,13 +70,13 @@ bpfsim_add_interface(const char *name, int dlt, int mtu)
 	bp->bif_hdrlen = header_of(dlt);
 	LIST_INIT(&bp->bif_dlist);
 	LIST_INIT(&bp->bif_wlist);
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp == NULL)
 		ifp = if_new(name, mtu);
 	for (tail = &ifp->if_bpf; *tail != NULL; tail = &(*tail)->bif_more) {
 		if ((*tail)->bif_dlt == (u_int)dlt) {
-			pthread_mutex_unlock(&sim_lock);
+			sim_unlock();
 			free(bp);
 			errno = EEXIST;
 			return (-1);
@@ -84,7 +84,7 @@ bpfsim_add_interface(const char *name, int dlt, int mtu)
 	}
 	bp->bif_ifp = ifp;
 	*tail = bp;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (0);
 }
 
@@ -134,11 +134,11 @@ bpfsim_remove_interface(const char *name)
 {
 	struct ifnet *ifp;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		if_remove(ifp);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (ifp == NULL ? no_such_interface() : 0);
 }
 
@@ -147,11 +147,11 @@ bpfsim_set_up(const char *name, int up)
 {
 	struct ifnet *ifp;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		ifp->if_up = up;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (ifp == NULL ? no_such_interface() : 0);
 }
 
@@ -160,11 +160,11 @@ bpfsim_set_mtu(const char *name, int mtu)
 {
 	struct ifnet *ifp;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		ifp->if_mtu = (u_int)mtu;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (ifp == NULL ? no_such_interface() : 0);
 }
 
@@ -173,14 +173,14 @@ bpfsim_set_peer(const char *name, const char *peer)
 {
 	struct ifnet *ifp, *other;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	other = if_find(peer);
 	if (ifp != NULL && other != NULL) {
 		ifp->if_peer = other;
 		other->if_peer = ifp;
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (ifp == NULL || other == NULL ? no_such_interface() : 0);
 }
 
@@ -191,11 +191,11 @@ bpfsim_attach_device(const char *name, const char *linux_device)
 	int error = ENXIO;
 
 	sim_start();
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		error = linux_attach(ifp, linux_device);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	if (error != 0) {
 		errno = error;
 		return (-1);
@@ -209,11 +209,11 @@ bpfsim_promiscuous(const char *name)
 	struct ifnet *ifp;
 	int n = -1;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		n = ifp->if_pcount;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (n < 0 ? no_such_interface() : n);
 }
 
@@ -222,11 +222,11 @@ bpfsim_set_sequence(const char *name, uint32_t next)
 {
 	struct ifnet *ifp;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		ifp->if_seq = next;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (ifp == NULL ? no_such_interface() : 0);
 }
 
@@ -236,11 +236,11 @@ bpfsim_sequence(const char *name)
 	struct ifnet *ifp;
 	int64_t next = -1;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		next = ifp->if_seq;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (next < 0 ? no_such_interface() : next);
 }
 
@@ -250,10 +250,10 @@ bpfsim_open_descriptors(void)
 	struct bpf_d *d;
 	int n = 0;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(d, &sim_ds, d_all)
 		n += !d->d_gone;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (n);
 }
 
@@ -278,10 +278,10 @@ bpfsim_reset(void)
 
 	(void)bpfsim_stop_flood();
 	(void)bpfsim_drain(10000);
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	while ((ifp = LIST_FIRST(&sim_ifs)) != NULL)
 		if_remove(ifp);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	sim_forget_failures();
 	(void)bpfsim_reset_counts();
 	sim_configure();
@@ -300,7 +300,7 @@ bpfsim_minherit(void *addr, size_t len, int inherit)
 		errno = EINVAL;
 		return (-1);
 	}
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(d, &sim_ds, d_all) {
 		pthread_mutex_lock(&d->bd_lock);
 		b[0] = d->bd_sbuf;
@@ -312,7 +312,7 @@ bpfsim_minherit(void *addr, size_t len, int inherit)
 		}
 		pthread_mutex_unlock(&d->bd_lock);
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	if (inherit == 2)
 		return (madvise(addr, len, MADV_DONTFORK));
 	return (0);

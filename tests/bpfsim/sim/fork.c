@@ -95,7 +95,7 @@ lock_all(void)
 {
 	struct bpf_d *d;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock_fork();
 	LIST_FOREACH(d, &sim_ds, d_all)
 		pthread_mutex_lock(&d->bd_lock);
 	net_lock();
@@ -111,7 +111,7 @@ unlock_all(void)
 	net_unlock();
 	LIST_FOREACH(d, &sim_ds, d_all)
 		pthread_mutex_unlock(&d->bd_lock);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock_fork();
 }
 
 /* A child is gone, by the socket to it; with sim_lock held. */
@@ -148,13 +148,13 @@ fork_reap(void)
 
 	if (__atomic_load_n(&nchildren, __ATOMIC_RELAXED) == 0)
 		return;
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	for (i = nchildren - 1; i >= 0; i--) {
 		p = (struct pollfd){ children[i], 0, 0 };
 		if (__real_poll(&p, 1, 0) == 1 && (p.revents & POLLHUP))
 			child_gone(children[i]);
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 }
 
 static struct bpf_d *
@@ -162,14 +162,14 @@ lookup_inode(ino_t inode)
 {
 	struct bpf_d *d;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(d, &sim_ds, d_all) {
 		if (!d->d_gone && !d->d_foreign && d->d_inode == inode)
 			break;
 	}
 	if (d != NULL)
 		d->d_refs++;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (d);
 }
 
@@ -237,9 +237,9 @@ serve_child(void *arg)
 		}
 		free(data);
 	}
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	child_gone(fd);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	(void)__real_close(fd);
 	return (NULL);
 }

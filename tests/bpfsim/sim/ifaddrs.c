@@ -53,7 +53,7 @@ __wrap_getifaddrs(struct ifaddrs **list)
 	struct entry *e;
 
 	*list = NULL;
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(ifp, &sim_ifs, if_next) {
 		e = calloc(1, sizeof(*e));
 		if (e == NULL)
@@ -68,7 +68,7 @@ __wrap_getifaddrs(struct ifaddrs **list)
 		e->ifa.ifa_next = *list;
 		*list = &e->ifa;
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (0);
 }
 
@@ -142,7 +142,7 @@ sim_socket_ioctl(u_long cmd, void *arg, int *error)
 		return (0);
 	}
 	*error = 0;
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(ifr->ifr_name);
 	if (ifp == NULL)
 		*error = ENXIO;
@@ -158,6 +158,6 @@ sim_socket_ioctl(u_long cmd, void *arg, int *error)
 		memcpy(&ifr->ifr_addr, &addr, sizeof(addr));
 	else
 		memcpy(&ifr->ifr_addr, &mask, sizeof(mask));
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (1);
 }

@@ -70,7 +70,7 @@ linux_fork_child(void)
 	char device[IFNAMSIZ];
 	struct ifnet *ifp;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	LIST_FOREACH(ifp, &sim_ifs, if_next) {
 		if (ifp->if_fd < 0)
 			continue;
@@ -78,7 +78,7 @@ linux_fork_child(void)
 		linux_detach(ifp);
 		(void)linux_attach(ifp, device);
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 }
 
 void
@@ -247,14 +247,14 @@ bpfsim_device_drops(const char *name)
 	struct ifnet *ifp;
 	int64_t drops = -1;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL && ifp->if_fd >= 0) {
 		if (getsockopt(ifp->if_fd, SOL_PACKET, PACKET_STATISTICS, &st, &size) == 0)
 			ifp->if_fd_drops += st.tp_drops;
 		drops = ifp->if_fd_drops;
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	if (drops < 0)
 		errno = ENXIO;
 	return (drops);

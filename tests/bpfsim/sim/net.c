@@ -130,11 +130,11 @@ next_number(const char *name, uint32_t *number)
 {
 	struct ifnet *ifp;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(name);
 	if (ifp != NULL)
 		*number = ifp->if_seq++;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (ifp != NULL);
 }
 
@@ -152,11 +152,11 @@ flood(const struct job *job)
 			break;
 		len = (u_int)bpfsim_flood_length(job->seed, number, job->min, job->max);
 		len = make_frame(frame, number, len);
-		pthread_mutex_lock(&sim_lock);
+		sim_lock();
 		ifp = if_find(job->name);
 		if (ifp != NULL && ifp->if_up)
 			if_transmit(ifp, ifp->if_bpf->bif_dlt, frame, len, 0);
-		pthread_mutex_unlock(&sim_lock);
+		sim_unlock();
 		pause_us(job->gap_us);
 		if (job->burst > 0 && (i + 1) % (uint64_t)job->burst == 0)
 			pause_us(job->pause_us);
@@ -172,11 +172,11 @@ deliver(const struct job *job)
 		flood(job);
 		return;
 	}
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	ifp = if_find(job->name);
 	if (ifp != NULL && ifp->if_up)
 		if_transmit(ifp, ifp->if_bpf->bif_dlt, job->packet, job->len, job->outgoing);
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 }
 
 /* All that is in the queue. */
@@ -216,25 +216,25 @@ net_main(void *arg)
 		n = 0;
 		down = 0;
 		p[n++] = (struct pollfd){ net_fd, POLLIN, 0 };
-		pthread_mutex_lock(&sim_lock);
+		sim_lock();
 		LIST_FOREACH(ifp, &sim_ifs, if_next) {
 			if (ifp->if_fd >= 0 && n <= MAX_ATTACHED)
 				p[n++] = (struct pollfd){ ifp->if_fd, POLLIN, 0 };
 			down |= ifp->if_linux_down;
 		}
-		pthread_mutex_unlock(&sim_lock);
+		sim_unlock();
 		if (__real_poll(p, n, down ? DOWN_TURN : -1) < 0)
 			continue;
 		if (p[0].revents)
 			(void)!__real_read(net_fd, &v, sizeof(v));
 		work_off();
-		pthread_mutex_lock(&sim_lock);
+		sim_lock();
 		for (ifp = LIST_FIRST(&sim_ifs); ifp != NULL; ifp = next) {
 			next = LIST_NEXT(ifp, if_next);
 			if (ifp->if_fd >= 0 && linux_receive(ifp) < 0)
 				if_remove(ifp);
 		}
-		pthread_mutex_unlock(&sim_lock);
+		sim_unlock();
 	}
 	return (NULL);
 }
@@ -305,9 +305,9 @@ job_enqueue(struct job *job, int wait)
 	uint64_t number;
 	int known;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	known = if_find(job->name) != NULL;
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	if (!known) {
 		free(job);
 		errno = ENXIO;

@@ -10,7 +10,13 @@
 #include <string.h>
 #include <time.h>
 
-pthread_mutex_t sim_lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+/*
+ * Who waits holds the gate, so the next turn is his: the thread that delivers
+ * packets has the lock nearly all the time under a flood, and would take it
+ * again before he is awake.
+ */
+static pthread_mutex_t gate = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+static pthread_mutex_t lock = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 struct iflist sim_ifs = LIST_HEAD_INITIALIZER(sim_ifs);
 struct dlist sim_ds = LIST_HEAD_INITIALIZER(sim_ds);
 
@@ -26,6 +32,35 @@ int sim_alias = 1;
 static pthread_once_t started = PTHREAD_ONCE_INIT;
 static pthread_t threads[MAX_THREADS];
 static int nthreads;
+
+void
+sim_lock(void)
+{
+	pthread_mutex_lock(&gate);
+	pthread_mutex_lock(&lock);
+	pthread_mutex_unlock(&gate);
+}
+
+void
+sim_unlock(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
+/* A child that is forked now finds nobody at the gate. */
+void
+sim_lock_fork(void)
+{
+	pthread_mutex_lock(&gate);
+	pthread_mutex_lock(&lock);
+}
+
+void
+sim_unlock_fork(void)
+{
+	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&gate);
+}
 
 /* The threads spin a little: whoever has the lock gives it back soon. */
 void

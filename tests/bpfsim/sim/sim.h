@@ -141,7 +141,10 @@ struct bpf_if {
  * sim_lock protects the interfaces, who listens to them, and the table of
  * descriptors.  It is taken before a descriptor's bd_lock, never after it.
  */
-extern pthread_mutex_t sim_lock;
+extern void sim_lock(void);
+extern void sim_unlock(void);
+extern void sim_lock_fork(void);
+extern void sim_unlock_fork(void);
 extern LIST_HEAD(iflist, ifnet) sim_ifs;
 extern LIST_HEAD(dlist, bpf_d) sim_ds;
 extern int bpf_zerocopy_enable, bpf_maxbufsize, bpf_bufsize, bpf_maxinsns;

@@ -115,7 +115,7 @@ stats_sysctl(void *old, size_t *oldlen, const void *new, size_t newlen)
 	size_t n, room;
 	int error = 0;
 
-	pthread_mutex_lock(&sim_lock);
+	sim_lock();
 	if (new != NULL) {
 		if (newlen != sizeof(zeros) || memcmp(new, &zeros, sizeof(zeros)) != 0)
 			error = EINVAL;
@@ -129,7 +129,7 @@ stats_sysctl(void *old, size_t *oldlen, const void *new, size_t newlen)
 		else
 			*oldlen = n * sizeof(zeros);
 	}
-	pthread_mutex_unlock(&sim_lock);
+	sim_unlock();
 	return (error);
 }
 

@@ -105,12 +105,12 @@ open_device(const char *path, int flags)
 		error = ENOENT;
 	pthread_mutex_unlock(&commands_lock);
 	if (error == 0 && minors >= 0) {
-		pthread_mutex_lock(&sim_lock);
+		sim_lock();
 		LIST_FOREACH(d, &sim_ds, d_all) {
 			if (!d->d_gone && d->d_minor == minor)
 				error = EBUSY;
 		}
-		pthread_mutex_unlock(&sim_lock);
+		sim_unlock();
 	}
 	if (error != 0)
 		return (result(error));
