@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -381,11 +382,8 @@ class TestTrouble:
         with pytest.raises(BuildError, match="was not done within 2 s"):
             driver.build(_request(force=True))
 
-    def test_an_engine_without_space(
-        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        where = tmp_path / "small"
-        where.mkdir()
+    def test_an_engine_without_space(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        where = Path(tempfile.mkdtemp(prefix="pypcapzc-"))  # shorter than tmp_path, for the engine's sockets
         size = (engine.folder() / "base.tar").stat().st_size * 2 + (200 << 20)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(where)], check=True)
         try:
@@ -397,6 +395,7 @@ class TestTrouble:
                 small.close()
         finally:
             subprocess.run(["umount", "-R", str(where)], check=True)
+            where.rmdir()
 
     def test_a_compiler_that_fails(self, image: str, tmp_path: Path) -> None:
         pin = pins.pin_of(data.patches_dir(), driver.DEFAULT_LIBPCAP)
