@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Literal, TypeVar
 
@@ -20,13 +20,14 @@ from .block import Block
 from .constants import PCAP_NETMASK_UNKNOWN, pcap_direction_t
 from .counters import Counters, Stats
 from .dumper import Compression, Dumper, Sink
-from .dumping import dump_records
+from .dumping import dump_records, nap
 from .errors import CaptureClosedError, FilterError, PcapError
 from .fanout import Fanout, join
 from .filters import compiled
 from .handle import Handle, error_text, failure
 from .rotation import Rotating, Rotation
 from .sources.base import Sifted, Source, Target
+from .waiting import Waiting
 from .waker import Waker
 
 Mode = Literal["auto", "zerocopy", "buffered"]
@@ -34,10 +35,6 @@ Direction = Literal["inout", "in", "out"]
 _T = TypeVar("_T")
 _ALL = sys.maxsize
 """No limit: as many packets as a block or batch has."""
-_UNPOLLABLE = 0.01
-"""Seconds between two looks at a device that has no descriptor to wait for."""
-_UNREADABLE = 0.015
-"""The same where BPF's descriptor is readable and there is nothing to be had."""
 
 
 class Capture:
@@ -58,21 +55,21 @@ class Capture:
         asked_bytes: int | None = None,
         longest_nap: float = 0,
     ) -> None:
-        self._handle, self._source, self._waker = handle, source, waker
         self._c = handle.c
-        self.live = live
-        self._asked, self._asked_bytes = asked, asked_bytes
-        self.longest_nap = longest_nap
-        """Seconds that dump() may leave the kernel's buffer alone."""
-        self._broken = False
-        self._mine = threading.local()  # the iterator of each thread: a shared one would lose packets
-        self._counters = Counters(handle)
-        self.fanout: Fanout | None = None
-        """The group that it shares the device's packets with, its number filled in."""
         with handle.borrow() as pcap:
             self._fd: int = self._c.pcap_get_selectable_fd(pcap) if live else -1
             self.snapshot: int = self._c.pcap_snapshot(pcap)
             """Snaplen in bytes (pcap_snapshot(3PCAP))."""
+        self._handle, self._source = handle, source
+        self.live = live
+        self._asked, self._asked_bytes = asked, asked_bytes
+        self.longest_nap = longest_nap
+        """Seconds that dump() may leave the kernel's buffer alone."""
+        self._mine = threading.local()  # the iterator of each thread: a shared one would lose packets
+        self._counters = Counters(handle)
+        self.fanout: Fanout | None = None
+        """The group that it shares the device's packets with, its number filled in."""
+        self._waiting = Waiting(handle, source, waker, self._fd, self._counters if live else None)
 
     # --- packets ---------------------------------------------------------------------------------
 
@@ -93,7 +90,7 @@ class Capture:
         """
         if count is not None and count < 0:
             raise ValueError(f"count is {count}; it cannot be negative")
-        self._require_open()
+        self._waiting.require_open()
         return self._blocks(_deadline(timeout), count)
 
     def _blocks(self, deadline: float | None, count: int | None) -> Iterator[Block]:
@@ -120,7 +117,7 @@ class Capture:
         A second ``for`` of the same thread goes on where the first left off: packets that were taken from
         the kernel with the last one belong to this iterator, and next_block() does not return them.
         """
-        self._require_open()
+        self._waiting.require_open()
         packets: Iterator[tuple[int, bytes]] | None = getattr(self._mine, "packets", None)
         if packets is None:
             packets = self._mine.packets = chain.from_iterable(iter(self._next_batch, None))
@@ -131,7 +128,7 @@ class Capture:
         found = None
         try:
             with contextlib.suppress(CaptureClosedError):  # by another thread, between two steps
-                found = self._await(lambda: self._source.next_packets(_ALL), None)
+                found = self._waiting.until(lambda: self._source.next_packets(_ALL), None)
         finally:
             if found is None:
                 self._mine.packets = None
@@ -142,14 +139,14 @@ class Capture:
 
         None at the end of a savefile and after breakloop(); raises what next_block() raises.
         """
-        return self._await(lambda: self._source.sift(sieve, limit), None)
+        return self._waiting.until(lambda: self._source.sift(sieve, limit), None)
 
     def pour(self, target: Target[_T], limit: int = _ALL) -> _T | None:
         """Wait for packets and let them go by: see Source.pour().  None after breakloop().
 
         For a live capture of which ``pours`` is true.
         """
-        return self._await(lambda: self._source.pour(target, limit), None)
+        return self._waiting.until(lambda: self._source.pour(target, limit), None)
 
     def pours(self, copying: bool) -> bool:
         """pour() can be used now, and is the faster way: not where blocks are lent, unless much is copied."""
@@ -157,79 +154,7 @@ class Capture:
         return self.live and source.pace is None and not source.at_hand and (copying or not source.lent)
 
     def _next_block(self, limit: int, deadline: float | None) -> Block | None:
-        return self._await(lambda: self._source.next_block(limit), deadline)
-
-    def _await(self, attempt: Callable[[], _T | None], deadline: float | None) -> _T | None:
-        """What ``attempt`` gives as soon as it gives something; None at the deadline, the end, or a break.
-
-        A close() in another thread ends it like a break; on a capture that was closed before, it raises.
-        """
-        self._require_open()
-        source = self._source
-        try:
-            if self.live and self._counters.due:
-                with contextlib.suppress(PcapError):
-                    self._counters.read()
-            ask, ready = self._is_time_to_ask(deadline), False
-            while not self._broken:
-                if ask:
-                    found = attempt()
-                    if found is not None or source.exhausted:
-                        return found
-                now = time.monotonic()
-                if deadline is not None and now >= deadline:
-                    return None
-                left = None if deadline is None else deadline - now
-                # A descriptor stays ready while the block that was filled last is lent (packet_poll() in
-                # Linux's af_packet.c, bpf_ready() in FreeBSD's bpf.c), and for ever when the interface is
-                # gone; that would keep this loop spinning.
-                # So does FreeBSD's after a stall (see patches/freebsd-src): from one timeout to the next.
-                fruitless = ready and source.pace is not None
-                fd = -1 if source.held or source.failing or fruitless else self._fd
-                ready = self._waker.wait(fd, self._patience(left, now, fruitless))
-                ask = ready or fruitless or self._is_time_to_ask(deadline, waited=True)
-        except CaptureClosedError:
-            pass
-        self._broken = False
-        self._waker.clear()
-        return None
-
-    def _is_time_to_ask(self, deadline: float | None, waited: bool = False) -> bool:
-        """Whether to ask libpcap without being told by the descriptor that there is something; see Pace."""
-        source, pace = self._source, self._source.pace
-        if pace is None or self._fd < 0 or source.at_hand or source.failing or source.held:
-            return True
-        now = time.monotonic()
-        if pace.due(now):
-            return True
-        if deadline is not None and now >= deadline and (waited or not pace.seconds):
-            return True
-        return not waited and self._waker.wait(self._fd, 0)
-
-    def _require_open(self) -> None:
-        if self._handle.closed:
-            raise CaptureClosedError(f"the capture of {self.name} is closed")
-
-    def _patience(self, left: float | None, now: float, fruitless: bool) -> float | None:
-        """Seconds to wait for the descriptor before looking again."""
-        if self._fd < 0 or self._source.failing or self._source.held or fruitless:
-            limits = [_UNPOLLABLE if self._source.pace is None else _UNREADABLE, left]
-        else:
-            pace = self._source.pace
-            own = pace.patience(now) if pace is not None else None
-            limits = [left, own if own is not None else self._required_timeout()]
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    def _required_timeout(self) -> float | None:
-        """pcap_get_required_select_timeout(3PCAP), libpcap 1.9: some devices need to be looked at again."""
-        if not self._c.has("pcap_get_required_select_timeout"):
-            return _UNPOLLABLE
-        with self._handle.borrow() as pcap:
-            required = self._c.pcap_get_required_select_timeout(pcap)
-            if not required:
-                return None
-            wanted: float = required.contents.tv_sec + required.contents.tv_usec / 1e6
-            return max(wanted, _UNPOLLABLE)
+        return self._waiting.until(lambda: self._source.next_block(limit), deadline)
 
     def dump(self, sink: Sink, timeout: float | None = None, count: int | None = None) -> int:
         """Write packets until ``timeout`` seconds from now have passed, ``count`` packets are written, the
@@ -246,8 +171,14 @@ class Capture:
                 if sink.finished:
                     break
             return sink.packets - before
-        self._require_open()
-        return dump_records(self, arena, sink, _deadline(timeout), _ALL if count is None else count)
+        self._waiting.require_open()
+        ring = platforms.current().ring_bytes(self._fd) or 0
+        return dump_records(
+            *(self._waiting, self._source, arena, sink),
+            pause=nap(ring, self.longest_nap),
+            deadline=_deadline(timeout),
+            count=_ALL if count is None else count,
+        )
 
     # --- control ---------------------------------------------------------------------------------
 
@@ -258,8 +189,7 @@ class Capture:
         the pipe ends the reading for good.
         """
         if not self._handle.closed:
-            self._broken = True
-            self._waker.wake()
+            self._waiting.interrupt()
 
     def set_filter(self, expression: str, *, netmask: int = PCAP_NETMASK_UNKNOWN) -> None:
         """Compile and install a filter (pcap-filter(7)); packets that wait are filtered too.
@@ -431,7 +361,7 @@ class Capture:
         It tells of packets that the kernel has, not of those that libpcap took already: call
         ``next_block(0)`` until it gives None before waiting.  Raises PcapError where there is none.
         """
-        self._require_open()
+        self._waiting.require_open()
         if self._fd < 0:
             raise PcapError(f"{self.name} has no descriptor to wait for; use next_block(timeout)")
         return self._fd
@@ -445,8 +375,8 @@ class Capture:
         """Seconds after which a program that waits for ``fileno()`` has to look whether there is a block
         although the descriptor is not readable; None: it need not.
         """
-        self._require_open()
-        return self._patience(None, time.monotonic(), False)
+        self._waiting.require_open()
+        return self._waiting.patience()
 
     def stats(self) -> Stats:
         """Counters since the capture was opened, 64-bit although libpcap's wrap (pcap_stats(3PCAP)).
@@ -469,11 +399,10 @@ class Capture:
             if self.live:
                 with contextlib.suppress(PcapError):
                     self._counters.read()
-            self._broken = True
-            self._waker.wake()
+            self._waiting.interrupt()
             self._handle.close()
             self._source.close()
-            self._waker.close()
+            self._waiting.close()
 
     def __enter__(self) -> Capture:
         return self

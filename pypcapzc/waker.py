@@ -9,12 +9,23 @@ import select
 import sys
 import threading
 
+_SLICE = 1.0
+"""Seconds after which a wait is begun anew.  A signal of which Python learns right before the call, or in
+another thread, does not end it, and its handler (Ctrl-C's, say) would run only when a packet comes."""
+
 
 def readable(fds: list[int], timeout: float | None) -> list[int]:
-    """Those that are readable (or in error), after ``timeout`` seconds at most.
+    """Those that are readable (or in error), after ``timeout`` seconds at most; None: for ever."""
+    while timeout is None or timeout > _SLICE:
+        if found := _readable(fds, _SLICE):
+            return found
+        if timeout is not None:
+            timeout -= _SLICE
+    return _readable(fds, timeout)
 
-    Bare calls: a selector costs several times as much, which counts where one looks again and again.
-    """
+
+def _readable(fds: list[int], timeout: float) -> list[int]:
+    # Bare calls: a selector costs several times as much, which counts where one looks again and again.
     # poll() has no FD_SETSIZE; macOS's does not take /dev/bpf devices, its select() does.
     if sys.platform == "darwin":
         return select.select(fds, [], [], timeout)[0]
@@ -22,7 +33,7 @@ def readable(fds: list[int], timeout: float | None) -> list[int]:
     for fd in fds:
         poll.register(fd, select.POLLIN)
     # Rounded up, so that a deadline has passed when it returns.
-    return [fd for fd, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]
+    return [fd for fd, _ in poll.poll(math.ceil(timeout * 1000))]
 
 
 class Waker:

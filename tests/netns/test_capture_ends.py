@@ -358,7 +358,7 @@ def test_a_child_that_drops_everything_does_not_wake_the_parent(net: Lab) -> Non
     used = time.process_time()
 
     def child() -> None:
-        waker = capture._waker
+        waker = capture._waiting._waker
         os.set_blocking(waker.fileno(), False)
         waker.__del__()
 

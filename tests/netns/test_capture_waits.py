@@ -192,6 +192,33 @@ def test_control_c_on_an_idle_link(net: Lab, wait: str, timeout_ms: int) -> None
     assert process.returncode == -signal.SIGINT
 
 
+@pytest.mark.parametrize("wait", ["iterate", "blocks", "next_block"])
+def test_control_c_that_no_system_call_notices(net: Lab, wait: str) -> None:
+    """As when it comes right before the call; here it is another thread's call that it interrupts."""
+    with _open(net) as capture:
+        waits: dict[str, Callable[[], object]] = {
+            "iterate": lambda: list(capture),
+            "blocks": lambda: list(capture.blocks(20)),
+            "next_block": lambda: capture.next_block(20),
+        }
+
+        def interrupt() -> None:
+            time.sleep(0.1)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        other = threading.Thread(target=interrupt)
+        other.start()
+        try:
+            began = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                waits[wait]()
+            assert time.monotonic() - began < 10
+        finally:
+            signal.signal(signal.SIGINT, before)
+            other.join()
+
+
 @pytest.mark.filterwarnings("ignore:.*all blocks of the buffer are held:RuntimeWarning")
 @pytest.mark.parametrize("busy", [False, True])
 def test_close_from_another_thread_while_reading(

@@ -25,16 +25,15 @@ ROWS = (
     "leases block waker readiness handle filters counters",
     "fanout",
     "decode selection",
-    "sources dumper rotation dumping",
+    "sources waiting dumper rotation dumping",
     "capture live savefile devices",
     "draining",
     "export workers",
     "scapy compat kit cli",
 )
 ORDER = [room for row in ROWS for room in row.split()]
-# They know each other: the dumper writes what sources.records describes, Block.field() is decode's, and
-# dumping is a part of Capture.
-PEERS = {frozenset(pair) for pair in (("sources", "dumper"), ("block", "decode"), ("capture", "dumping"))}
+# They know each other: the dumper writes what sources.records describes, and Block.field() is decode's.
+PEERS = {frozenset(pair) for pair in (("sources", "dumper"), ("block", "decode"))}
 ABOVE_ALL = {"__init__", "__main__"}  # the doors: they lead to every room
 
 
