@@ -66,8 +66,11 @@ def _differences(cls: type[Packet], data: bytes, names: list[str]) -> Iterator[s
     for name in names:
         if (broken and name in OF_TYPES) or (rebuilt and name in OF_BYTES):
             continue
-        found, expected = seen(lazy, name), seen(awake, name)
-        if found != expected and expected == seen(awake, name):  # some dissectors remember
+        for _ in range(3):  # some dissectors remember, some defaults are the time of day
+            found, expected = seen(lazy, name), seen(awake, name)
+            if found == expected or expected != seen(awake, name):
+                break
+        else:
             yield f"{cls.__name__} {data.hex()} {name}:\n  {found}\n  {expected}"
     packet = made(lazy)
     assert not is_asleep(packet) or bytes(packet) == data
