@@ -30,7 +30,7 @@ from typing import Any
 
 from .. import paths
 
-ABI = 4
+ABI = 5
 """What pczc_abi() in csrc/iterate.c gives; both change when a function does."""
 
 FILE = "libpypcapzc.so"
@@ -94,6 +94,12 @@ class Arena(Structure):
     )
 
 
+class ZcCalls(Structure):
+    """struct zc_calls of csrc/profiles.c: the patched libpcap's functions that it calls."""
+
+    _fields_ = (("next", c_void_p), ("next_viewed", c_void_p), ("release", c_void_p))
+
+
 class _Buffer(Structure):
     """Py_buffer, the same since Python 2.6."""
 
@@ -139,7 +145,7 @@ _C = {
     "pczc_sift": (
         c_int,
         (
-            *(c_void_p, c_void_p, c_void_p, c_void_p, c_uint64, c_void_p),
+            *(c_void_p, POINTER(ZcCalls), c_void_p, c_uint64, c_void_p),
             *(POINTER(c_uint64), POINTER(c_uint32)),
         ),
     ),

@@ -137,6 +137,8 @@ class _Native(ctypes.Structure):
         ("room", ctypes.c_uint32),
         ("count", ctypes.c_uint32),
         ("admitted", ctypes.c_uint32),
+        ("failed", ctypes.c_uint32),
+        ("left", ctypes.c_uint64),
         ("records", ctypes.c_void_p),
         ("positions", ctypes.c_void_p),
         ("kinds", ctypes.c_void_p),

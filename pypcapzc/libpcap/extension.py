@@ -78,6 +78,7 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "pcap_zc_set_block_timeout": (c_int, (_P, c_int)),
     "pcap_zc_info": (c_int, (_P, POINTER(pcap_zc_info))),
     "pcap_zc_next": (c_int, (_P, POINTER(pcap_zc_block), c_int)),
+    "pcap_zc_next_viewed": (c_int, (_P, POINTER(pcap_zc_block), c_int, c_void_p, c_void_p)),
     "pcap_zc_release": (c_int, (_P, POINTER(pcap_zc_block))),
     "pcap_zc_wakeup": (c_int, (_P,)),
 }
@@ -93,6 +94,11 @@ class Extension:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"this libpcap has no {name}")
+
+    def addresses(self, *names: str) -> list[int | None]:
+        """Where functions are, None of one that this libpcap has not."""
+        found = (getattr(self, name, None) for name in names)
+        return [ctypes.cast(each, c_void_p).value if each is not None else None for each in found]
 
     def info(self, pcap: Any) -> pcap_zc_info:
         """What a handle does (pcap_zc_info(3PCAP))."""

@@ -134,6 +134,9 @@ class PatchedSource(Source):
         self._extension = extension
         self._rest: Part | None = None
         self._told = False
+        self._sift_calls = companion.ZcCalls(
+            *extension.addresses("pcap_zc_next", "pcap_zc_next_viewed", "pcap_zc_release")
+        )
         with handle.borrow() as pcap:
             info = extension.info(pcap)
         self._block_size = info.block_size
@@ -208,10 +211,10 @@ class PatchedSource(Source):
         return Sifted(0, Block(self._split(rest, count) if count < rest.count else rest), status > 0)
 
     def _sift_blocks(self, fast: companion.Companion, pcap: Any, sieve: int, limit: int) -> Sifted:
-        block, passed, looked, calls = pcap_zc_block(), c_uint64(), c_uint32(), self._extension
+        block, passed, looked = pcap_zc_block(), c_uint64(), c_uint32()
         status = fast.sift(
-            *(pcap, calls.pcap_zc_next, calls.pcap_zc_release),
-            *(sieve, limit, byref(block), byref(passed), byref(looked)),
+            *(pcap, byref(self._sift_calls), sieve, limit),
+            *(byref(block), byref(passed), byref(looked)),
         )
         count, first = passed.value, looked.value
         lease = self._accept(1 if status == _FOUND else status, pcap, block) if status != _AGAIN else None

@@ -11,6 +11,7 @@ import pytest
 
 from lab import savefiles
 from pypcapzc.compat import pcapy
+from pypcapzc.sources.patched import PatchedSource
 
 
 def test_a_few_of_many(tmp_path: Path) -> None:
@@ -63,7 +64,16 @@ def test_a_limit_counts_what_is_not_admitted(tmp_path: Path) -> None:
     assert reader.next()[0] is None
 
 
-def test_limits_that_end_within_blocks(tmp_path: Path) -> None:
+def _look_afterwards(reader: Any) -> None:
+    """As on a patched libpcap of before pcap_zc_next_viewed()."""
+    source = reader._opened().capture._source
+    if isinstance(source, PatchedSource):
+        assert source._sift_calls.next_viewed is not None
+        source._sift_calls.next_viewed = None
+
+
+@pytest.mark.parametrize("viewed", [True, False])
+def test_limits_that_end_within_blocks(tmp_path: Path, viewed: bool) -> None:
     """Every packet is looked at once, whatever is admitted before and behind."""
     sources = [n % 7 if n // 3000 % 2 else 9 for n in range(30_000)]
     packets = [bytes(14) + b"\x45" + bytes(14) + bytes([n]) + n.to_bytes(4, "big") for n in sources]
@@ -73,6 +83,8 @@ def test_limits_that_end_within_blocks(tmp_path: Path) -> None:
     )
     member = bytes([0, 0, 0, 3])
     reader, seen, admitted = pcapy.open_offline(str(tmp_path / "saved")), 0, 0
+    if not viewed:
+        _look_afterwards(reader)
     found: list[bytes] = []
 
     def keep(_header: Any, data: bytes, _kind: int) -> None:

@@ -107,7 +107,7 @@ class Built:
         """
         tree = (against or self).source
         code = [PROGRAMS / f"{name}.c", *sorted(PROGRAMS.glob(f"{name}_*.c"))]
-        texts = [path.read_text() for path in (*code, *PROGRAMS.glob(f"{name}.h"))]
+        texts = [path.read_text() for path in (*code, *sorted(PROGRAMS.glob("*.h")))]
         made = self.build / f"{name}-{_digest(*texts, str(tree), *libraries)}"
         if not made.exists():
             with sources.incoming(made) as temporary:

@@ -354,5 +354,5 @@ pczc_each(object *iterator, int stamp, object *type, const u_char *base, uint64_
 uint32_t
 pczc_abi(void)
 {
-	return (4);	/* companion.ABI in __init__.py */
+	return (5);	/* companion.ABI in __init__.py */
 }

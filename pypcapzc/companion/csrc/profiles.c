@@ -292,6 +292,8 @@ struct sieve {
 	uint32_t	room;		/* packets that there is memory for */
 	uint32_t	count;		/* packets of the block it looked at last */
 	uint32_t	admitted;	/* of them */
+	uint32_t	failed;		/* there was no memory for its packets */
+	uint64_t	left;		/* packets of the next block that it may look at */
 	struct record	*records;	/* of those admitted */
 	uint32_t	*positions;	/* where in the block they are */
 	uint8_t		*kinds;		/* their classes, with the base */
@@ -433,6 +435,26 @@ count_classes(struct sieve *s, const uint8_t *classes, uint32_t count)
 	return (were);
 }
 
+/* More packets of the block, for which there is room. */
+static void
+look(struct sieve *s, const u_char *base, uint64_t length, const struct record *index, uint32_t count)
+{
+	uint8_t piece[PIECE], *classes;
+	uint32_t at, n;
+
+	for (at = 0; at < count; at += n, s->count += n) {
+		n = count - at < PIECE ? count - at : PIECE;
+		classes = s->buffer != NULL ? piece : s->classes + s->count;
+		find_classes(s->profile, base, length, index + at, n, count - at - n, classes);
+		if (!(count_classes(s, classes, n) & s->mask))
+			continue;
+		if (s->buffer != NULL)
+			write_admitted(s, base, length, index + at, n, classes);
+		else
+			tell_of_admitted(s, index + at, s->count, n, classes);
+	}
+}
+
 /*
  * Look at the packets of a block.  Gives how many there are that the program has to be told of, or -1 where there
  * is no memory for that: then it has looked at none.
@@ -441,24 +463,10 @@ int
 pczc_sieve(struct sieve *s, const u_char *base, uint64_t length, const struct record *index,
     uint32_t count)
 {
-	uint8_t piece[PIECE], *classes;
-	uint32_t at, n;
-
 	s->admitted = s->count = 0;
 	if (s->buffer == NULL && make_room(s, count) != 0)
 		return (-1);
-	s->count = count;
-	for (at = 0; at < count; at += n) {
-		n = count - at < PIECE ? count - at : PIECE;
-		classes = s->buffer != NULL ? piece : s->classes + at;
-		find_classes(s->profile, base, length, index + at, n, count - at - n, classes);
-		if (!(count_classes(s, classes, n) & s->mask))
-			continue;
-		if (s->buffer != NULL)
-			write_admitted(s, base, length, index + at, n, classes);
-		else
-			tell_of_admitted(s, index + at, at, n, classes);
-	}
+	look(s, base, length, index, count);
 	return ((int)s->admitted);
 }
 
@@ -470,8 +478,86 @@ struct zc_block {
 	uint32_t		length, count, slot, flags;
 };
 
-#define BLOCKS_AT_A_TIME	32	/* then signals and other threads have their turn */
 enum { LENT = 1, AGAIN = 2, FOUND = 3 };	/* pcap_zc_next() gives no more than 1 */
+
+/* Its struct pcap_zc_view and pcap_zc_viewer. */
+struct zc_view {
+	const u_char		*base;
+	const struct record	*records;
+	uint32_t		length, count, left;
+};
+typedef void (*zc_viewer)(u_char *, const struct zc_view *);
+
+/* What else a sieve changes when it looks at packets. */
+struct tally {
+	uint64_t	counts[CLASSES], used, overflow;
+};
+
+static struct tally
+tally_of(const struct sieve *s)
+{
+	struct tally t = { .used = s->used, .overflow = s->overflow };
+
+	memcpy(t.counts, s->counts, sizeof(t.counts));
+	return (t);
+}
+
+static void
+take_back(struct sieve *s, const struct tally *t)
+{
+	memcpy(s->counts, t->counts, sizeof(t->counts));
+	s->used = t->used;
+	s->overflow = t->overflow;
+}
+
+/* A zc_viewer: packets that have just been indexed, and are in the nearest cache. */
+static void
+look_at_view(u_char *user, const struct zc_view *v)
+{
+	struct sieve *s = (struct sieve *)user;
+	uint32_t count = v->count < s->left ? v->count : (uint32_t)s->left;
+
+	if (s->count == 0 && s->buffer == NULL)
+		s->failed = make_room(s, v->count + v->left) != 0;
+	if (s->failed)
+		return;
+	look(s, v->base, v->length, v->records, count);
+	s->left -= count;
+}
+
+/* What libpcap offers; `next_viewed` is null where that is older. */
+struct zc_calls {
+	int	(*next)(void *, struct zc_block *, int);
+	int	(*next_viewed)(void *, struct zc_block *, int, zc_viewer, u_char *);
+	int	(*release)(void *, struct zc_block *);
+};
+
+/* The next block, of which the sieve looks at `limit` packets at most; `found` is as pczc_sieve()'s. */
+static int
+next_block(void *pcap, const struct zc_calls *calls, struct sieve *s, uint64_t limit, struct zc_block *block,
+    int *found)
+{
+	struct tally before;
+	int status;
+
+	if (calls->next_viewed == NULL) {
+		status = calls->next(pcap, block, 0);
+		if (status == LENT)
+			*found = pczc_sieve(s, block->base, block->length, block->index,
+			    block->count < limit ? block->count : (uint32_t)limit);
+		return (status);
+	}
+	before = tally_of(s);
+	s->admitted = s->count = s->failed = 0;
+	s->left = limit;
+	status = calls->next_viewed(pcap, block, 0, look_at_view, (u_char *)s);
+	if (status != LENT || s->failed)
+		take_back(s, &before);
+	*found = s->failed ? -1 : (int)s->admitted;
+	return (status);
+}
+
+#define BLOCKS_AT_A_TIME	32	/* then signals and other threads have their turn */
 
 /*
  * Take blocks from the patched libpcap, without waiting, and give those back at once that have nothing for the
@@ -480,28 +566,27 @@ enum { LENT = 1, AGAIN = 2, FOUND = 3 };	/* pcap_zc_next() gives no more than 1 
  * that is 0, there was no memory.  FOUND: `block` is lent, and the sieve has something in the first `looked`.
  */
 int
-pczc_sift(void *pcap, int (*zc_next)(void *, struct zc_block *, int),
-    int (*zc_release)(void *, struct zc_block *), struct sieve *s, uint64_t limit,
-    struct zc_block *block, uint64_t *passed, uint32_t *looked)
+pczc_sift(void *pcap, const struct zc_calls *calls, struct sieve *s, uint64_t limit, struct zc_block *block,
+    uint64_t *passed, uint32_t *looked)
 {
-	int i, status;
+	int i, found, status;
 	uint32_t n;
 
 	*passed = 0;
 	*looked = 0;
 	for (i = 0; i < BLOCKS_AT_A_TIME && *passed < limit; i++) {
-		status = zc_next(pcap, block, 0);
+		status = next_block(pcap, calls, s, limit - *passed, block, &found);
 		if (status != LENT)
 			return (status);
 		n = block->count < limit - *passed ? block->count : (uint32_t)(limit - *passed);
-		switch (pczc_sieve(s, block->base, block->length, block->index, n)) {
+		switch (found) {
 		case 0:
 			*passed += n;
 			if (n < block->count) {
 				*looked = n;
 				return (LENT);
 			}
-			(void)zc_release(pcap, block);
+			(void)calls->release(pcap, block);
 			break;
 		case -1:
 			return (LENT);

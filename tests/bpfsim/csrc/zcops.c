@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "../../patches/csrc/zcview.h"
 #include "zcops.h"
 
 static int
@@ -21,12 +22,17 @@ op_next(int timeout)
 {
 	int64_t began = now_ms();
 	int was_lent = lent_count();
+	struct viewed seen = { .count = 0 };
+	const char *wrong;
 	int status, i;
 
 	for (i = 0; i < BLOCKS && s.blocks[i].used; i++)
 		;
 	check(i < BLOCKS, "the test keeps too many blocks");
-	status = pcap_zc_next(s.p, &s.blocks[i].block, timeout);
+	status = pcap_zc_next_viewed(s.p, &s.blocks[i].block, timeout, view,
+	    (u_char *)&seen);
+	wrong = view_ends(&seen, status, &s.blocks[i].block);
+	check(wrong == NULL, "shown: %s", wrong);
 	in_time(began, timeout);
 	if (is_error(status, was_lent))
 		return (status);

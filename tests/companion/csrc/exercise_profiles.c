@@ -22,7 +22,8 @@ struct sieve {
 	void		*profile;
 	u_char		*buffer;
 	uint64_t	size, used, overflow, counts[6];
-	uint32_t	mask, class_base, room, count, admitted;
+	uint32_t	mask, class_base, room, count, admitted, failed;
+	uint64_t	left;
 	struct record	*records;
 	uint32_t	*positions;
 	uint8_t		*kinds, *classes;
@@ -35,16 +36,28 @@ struct zc_block {
 	uint32_t		length, count, slot, flags;
 };
 
+struct zc_view {
+	const u_char		*base;
+	const struct record	*records;
+	uint32_t		length, count, left;
+};
+
+struct zc_calls {
+	int	(*next)(void *, struct zc_block *, int);
+	int	(*next_viewed)(void *, struct zc_block *, int, void (*)(u_char *, const struct zc_view *), u_char *);
+	int	(*release)(void *, struct zc_block *);
+};
+
 void *pczc_profile_new(const struct profile_rules *, const u_char *, uint64_t);
 void pczc_profile_free(void *);
 int pczc_sieve(struct sieve *, const u_char *, uint64_t, const struct record *, uint32_t);
 void pczc_sieve_free(struct sieve *);
-int pczc_sift(void *, int (*)(void *, struct zc_block *, int), int (*)(void *, struct zc_block *),
-    struct sieve *, uint64_t, struct zc_block *, uint64_t *, uint32_t *);
+int pczc_sift(void *, const struct zc_calls *, struct sieve *, uint64_t, struct zc_block *, uint64_t *,
+    uint32_t *);
 
 struct made {
 	struct zc_block	block;
-	int		lent, given, end;
+	int		lent, given, end, fails;
 };
 
 static void
@@ -67,6 +80,32 @@ next(void *pcap, struct zc_block *block, int timeout)
 	made->lent = 1;
 	*block = made->block;
 	return (1);
+}
+
+/* Shows some packets at a time, and fails at times when it has shown some. */
+static int
+next_viewed(void *pcap, struct zc_block *block, int timeout, void (*viewer)(u_char *, const struct zc_view *),
+    u_char *user)
+{
+	struct made *made = pcap;
+	uint32_t at = 0, count;
+	struct zc_view v;
+
+	if (made->given == made->end)
+		return (0);
+	while (at < made->block.count) {
+		count = 1 + (uint32_t)rand() % 200;
+		v.base = made->block.base;
+		v.records = made->block.index + at;
+		v.length = made->block.length;
+		v.count = count < made->block.count - at ? count : made->block.count - at;
+		at += v.count;
+		v.left = made->block.count - at + (uint32_t)rand() % 3;
+		viewer(user, &v);
+		if (made->fails && rand() % 100 == 0)
+			return (-1);
+	}
+	return (next(pcap, block, timeout));
 }
 
 static int
@@ -113,13 +152,19 @@ check(const struct sieve *s, uint32_t count, const struct record *index)
 static void
 sift(struct sieve *s, struct made *made, uint64_t limit)
 {
+	const struct zc_calls calls = { next, rand() % 2 ? next_viewed : NULL, release };
 	struct zc_block block;
 	uint64_t before = seen(s), passed, took = 0;
 	uint32_t looked;
 	int status;
 
-	while ((status = pczc_sift(made, next, release, s, limit - took, &block, &passed, &looked)) != 0) {
+	while ((status = pczc_sift(made, &calls, s, limit - took, &block, &passed, &looked)) != 0) {
 		took += passed;
+		if (status == -1) {	/* what was shown meanwhile does not count */
+			if (!made->fails || seen(s) - before != took)
+				die("it counts packets of a block that it has not");
+			continue;
+		}
 		if (status == 1) {
 			if (took != limit || looked == 0 || looked >= block.count)
 				die("it keeps a block of which the program is not told");
@@ -178,6 +223,7 @@ round_of(void)
 	made.block.length = length;
 	made.block.count = count;
 	made.end = rand() % 100;
+	made.fails = rand() % 2;
 	sift(&s, &made, (uint64_t)rand() % (PACKETS * 100));
 	pczc_sieve_free(&s);
 	s.buffer = buffer;

@@ -152,7 +152,7 @@ static const struct {
 	{ "deadline", t_deadline }, { "wakeup", t_wakeup },
 	{ "held", t_held }, { "idle", t_idle }, { "order", t_order },
 	{ "mix", t_mix }, { "close", t_close }, { "threads", t_threads },
-	{ "departure", t_departure },
+	{ "departure", t_departure }, { "viewed", t_viewed },
 };
 
 int

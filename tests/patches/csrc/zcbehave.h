@@ -74,3 +74,4 @@ void	t_mix(void);
 void	t_close(void);
 void	t_threads(void);
 void	t_departure(void);
+void	t_viewed(void);

@@ -32,6 +32,8 @@
 #include <pcap/pcap.h>
 #include <pcap/zc.h>
 
+#include "zcview.h"
+
 #define BURST	4000
 
 struct lib {
@@ -56,6 +58,8 @@ struct lib {
 	int	(*zc_set_block_size)(pcap_t *, u_int);
 	int	(*zc_info)(pcap_t *, struct pcap_zc_info *);
 	int	(*zc_next)(pcap_t *, struct pcap_zc_block *, int);
+	int	(*zc_next_viewed)(pcap_t *, struct pcap_zc_block *, int,
+		    pcap_zc_viewer, u_char *);
 	int	(*zc_release)(pcap_t *, struct pcap_zc_block *);
 };
 
@@ -97,7 +101,7 @@ load(struct lib *l, const char *path, int zc)
 	GET(dispatch); GET(stats); GET(geterr); GET(close);
 	if (zc) {
 		GET(zc_set_mode); GET(zc_set_block_size); GET(zc_info);
-		GET(zc_next); GET(zc_release);
+		GET(zc_next); GET(zc_next_viewed); GET(zc_release);
 	}
 }
 
@@ -418,7 +422,19 @@ main(int argc, char **argv)
 				held[i] = held[--nheld];
 				lent_at[i] = lent_at[nheld];
 			}
-			status = patched.zc_next(pz, &held[nheld], 1000);
+			if (rand() % 2)
+				status = patched.zc_next(pz, &held[nheld],
+				    1000);
+			else {
+				struct viewed seen = { .count = 0 };
+				const char *wrong;
+
+				status = patched.zc_next_viewed(pz,
+				    &held[nheld], 1000, view, (u_char *)&seen);
+				wrong = view_ends(&seen, status, &held[nheld]);
+				if (wrong != NULL)
+					die("shown: %s", wrong);
+			}
 			if (status < 0)
 				die("next: %d %s", status, patched.geterr(pz));
 			if (status == 0)

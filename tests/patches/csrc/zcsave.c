@@ -10,6 +10,7 @@
  * file, from a pipe, and from memory.  With files given, those are read.
  */
 #include "zcsave.h"
+#include "zcview.h"
 
 struct lib {
 	pcap_t	*(*fopen_offline_with_tstamp_precision)(FILE *, u_int, char *);
@@ -23,6 +24,8 @@ struct lib {
 	void	(*close)(pcap_t *);
 	int	(*zc_info)(pcap_t *, struct pcap_zc_info *);
 	int	(*zc_next)(pcap_t *, struct pcap_zc_block *, int);
+	int	(*zc_next_viewed)(pcap_t *, struct pcap_zc_block *, int,
+		    pcap_zc_viewer, u_char *);
 	int	(*zc_release)(pcap_t *, struct pcap_zc_block *);
 };
 
@@ -54,7 +57,7 @@ load(struct lib *l, const char *path, int zc)
 	GET(next_ex); GET(compile);
 	GET(setfilter); GET(freecode); GET(geterr); GET(close);
 	if (zc) {
-		GET(zc_info); GET(zc_next); GET(zc_release);
+		GET(zc_info); GET(zc_next); GET(zc_next_viewed); GET(zc_release);
 	}
 }
 
@@ -225,7 +228,19 @@ read_patched(struct lib *l, const struct mem *m, const char *path,
 				callback((u_char *)r, h, bytes);
 			break;
 		default:
-			status = l->zc_next(p, &held[nheld], rnd(3) ? -1 : 20);
+			if (rnd(2))
+				status = l->zc_next(p, &held[nheld],
+				    rnd(3) ? -1 : 20);
+			else {
+				struct viewed seen = { .count = 0 };
+				const char *wrong;
+
+				status = l->zc_next_viewed(p, &held[nheld],
+				    rnd(3) ? -1 : 20, view, (u_char *)&seen);
+				wrong = view_ends(&seen, status, &held[nheld]);
+				if (wrong != NULL)
+					die("shown: %s", wrong);
+			}
 			if (status == PCAP_ERROR_ZC_EOF)
 				goto eof;
 			if (status != 1)
