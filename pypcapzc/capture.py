@@ -141,12 +141,12 @@ class Capture:
         """
         return self._waiting.until(lambda: self._source.sift(sieve, limit), None)
 
-    def pour(self, target: Target[_T], limit: int = _ALL) -> _T | None:
-        """Wait for packets and let them go by: see Source.pour().  None after breakloop().
+    def pour(self, target: Target[_T], limit: int = _ALL, timeout: float | None = None) -> _T | None:
+        """Wait for packets and let them go by: see Source.pour().  None where next_block() gives that.
 
         For a live capture of which ``pours`` is true.
         """
-        return self._waiting.until(lambda: self._source.pour(target, limit), None)
+        return self._waiting.until(lambda: self._source.pour(target, limit), _deadline(timeout))
 
     def pours(self, copying: bool) -> bool:
         """pour() can be used now, and is the faster way: not where blocks are lent, unless much is copied."""

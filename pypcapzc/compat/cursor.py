@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain, islice, starmap
 from operator import length_hint
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from weakref import ref
 
 from ..block import Block
@@ -20,6 +20,15 @@ from ..sources.base import Target
 from . import opening
 
 E = TypeVar("E", bound=tuple[Any, ...])
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+
+class Counting(Target[_T_co], Protocol[_T_co]):
+    """A target that counts what goes by."""
+
+    passed: int
+    """How many packets are in what filled() gave last."""
 
 
 class Part(NamedTuple):
@@ -120,14 +129,15 @@ class Cursor(Generic[E]):
             self.tell()
             return block, start, self._at
 
-    def pour(self, target: Target[int], limit: int) -> int | None:
-        """Let packets go by, waiting for ever: how many did.  None where take() would give that."""
+    def pour(self, target: Counting[_T], limit: int, timeout: float | None) -> _T | None:
+        """Let packets go by: what becomes of them.  None where take() would give that."""
         with self._lock:
             self._drop()
-            count = self.capture.pour(target, limit)
-            self._taken += count or 0
+            found = self.capture.pour(target, limit, timeout)
+            if found is not None:
+                self._taken += target.passed
             self.tell()
-            return count
+            return found
 
     def pours(self, copying: bool) -> bool:
         """pour() can be used now, and is the faster way; see Capture.pours()."""

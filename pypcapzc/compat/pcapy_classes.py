@@ -23,8 +23,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .. import companion
-from ..block import Block
-from ..leases import RECORD
 
 OTHER, FLOW_HEAD, SET_MATCH = range(3)
 DNS, PAYLOAD, NOISE, ADDRESS, HEAD, SYN = range(6)
@@ -37,7 +35,6 @@ _TCP, _UDP = 6, 17
 _VLAN = (b"\x81\x00", b"\x88\xa8")
 _FLOWS = 1 << 20
 _MAXIMUM_L2_OFFSET = 64
-_META = struct.Struct("=IIII")
 
 
 class Found(NamedTuple):
@@ -212,19 +209,3 @@ class _Given(ctypes.Structure):
         ("payload_ports", ctypes.c_uint8 * 8192),
         ("head_ports", ctypes.c_uint8 * 8192),
     )
-
-
-def batch(block: Block, start: int, stop: int) -> tuple[bytes, bytes]:
-    """The packets' bytes, one after the other, and (sec, usec, offset, caplen) of each as native u32."""
-    fast = companion.current()
-    if fast is not None:
-        (base, length, records), keeper = block.located(start)
-        found: tuple[bytes, bytes] = fast.batch(base, length, records, stop - start)
-        del keeper
-        return found
-    data, meta, offset = b"".join(block.packets(start, stop)), bytearray(), 0
-    for ts_ns, _, caplen, _, _ in RECORD.iter_unpack(block.index[start * RECORD.size : stop * RECORD.size]):
-        us = ts_ns // 1000
-        meta += _META.pack(us // 1_000_000 & 0xFFFFFFFF, us % 1_000_000, offset, caplen)
-        offset += caplen
-    return data, bytes(meta)

@@ -9,10 +9,11 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from operator import length_hint
 from typing import Any, cast
 
-from .. import errors
+from .. import companion, errors
 from ..block import Block
 from ..capture import Capture, Direction
 from ..constants import PCAP_ERROR, PCAP_ERROR_ACTIVATED
@@ -22,7 +23,8 @@ from ..savefile import open_offline
 from ..sources.live import MAXIMUM_SNAPLEN
 from .cursor import Cursor, Part, call_for_each
 from .opening import open_live
-from .pcapy_classes import Given, Rules, batch
+from .pcapy_batches import Batches, batch
+from .pcapy_classes import Given, Rules
 from .pcapy_sieve import Sieve, sieve
 
 _SECOND_US = 1_000_000
@@ -213,13 +215,23 @@ class Reader:
     def next_batch(self, max_n: int, /) -> tuple[bytes, bytes]:
         """At most ``max_n`` packets at once: their bytes, and (sec, usec, offset, caplen) of each as u32."""
         cursor, limit = self._opened(), operator.index(max_n)
+        if limit <= 0:
+            limit = 256
+        if cursor.pours(True) and (batches := self._batches) is not None:
+            with translated():
+                return cursor.pour(batches, limit, self._patience) or (b"", b"")
         with translated():
-            found = cursor.take(limit if limit > 0 else 256, self._patience)
+            found = cursor.take(limit, self._patience)
         if not found:
             return b"", b""
         made = batch(*found)
         cursor.emptied()
         return made
+
+    @cached_property
+    def _batches(self) -> Batches | None:
+        fast = companion.current()
+        return Batches(fast) if fast is not None else None
 
     # --- classes ---------------------------------------------------------------------------------
 
@@ -302,7 +314,7 @@ class Reader:
         while left:
             with translated():
                 if cursor.pours(found.copies) and (target := found.target) is not None:
-                    count = cursor.pour(target, left)
+                    count = cursor.pour(target, left, None)
                     part = Part(count, None, 0, 0, True) if count else None
                 else:
                     part = cursor.sift(found.native, left)

@@ -13,7 +13,7 @@ from .. import companion
 from ..block import Block
 from ..companion import Stamp
 from ..libpcap import pcap_handler
-from ..sources.base import Target
+from .cursor import Counting
 from .pcapy_classes import Rules
 
 _CLASSES = 6
@@ -57,7 +57,7 @@ class Sieve:
         return self._buffer is not None
 
     @property
-    def target(self) -> Target[int] | None:
+    def target(self) -> Counting[int] | None:
         """Where nobody has to be told of packets, they can go by: it counts them."""
         return None
 
@@ -170,7 +170,7 @@ class NativeSieve(Sieve):
             weakref.finalize(self, _free, fast, made).atexit = False
 
     @property
-    def target(self) -> Target[int] | None:
+    def target(self) -> Counting[int] | None:
         if self._target is None and (self._buffer is not None or not self.mask & self._rules.possible):
             self._target = _Target(self._fast, self._struct)
         return self._target
@@ -211,12 +211,14 @@ class _Target:
 
     def __init__(self, fast: companion.Companion, sieve: _Native) -> None:
         self.handler, self.user, self._sieve = pcap_handler(fast.sieve_packet), ctypes.byref(sieve), sieve
+        self.passed = 0
 
     def rewind(self) -> None:
         self._sieve.count = 0
 
     def filled(self) -> int | None:
-        return self._sieve.count or None
+        self.passed = self._sieve.count
+        return self.passed or None
 
 
 def _free(fast: companion.Companion, made: _Native) -> None:

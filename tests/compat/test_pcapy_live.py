@@ -67,6 +67,7 @@ def _batches(reader: Any, count: int) -> list[bytes]:
     found: list[bytes] = []
     while len(found) < count:
         data, meta = reader.next_batch(100)
+        assert len(meta) <= 100 * 16
         found += [data[64 * n : 64 * n + 64] for n in range(len(meta) // 16)]
     return found
 
@@ -91,7 +92,7 @@ def _to_buffer(reader: Any, count: int) -> list[bytes]:
 
 def _in_turn(reader: Any, count: int) -> list[bytes]:
     found: list[bytes] = []
-    ways = cycle([_to_buffer, _filtered, _loop, _next])
+    ways = cycle([_to_buffer, _filtered, _batches, _loop, _batches, _next])
     while len(found) < count:
         found += next(ways)(reader, min(count - len(found), 333))
     return found
