@@ -69,13 +69,18 @@ def open_live(
         handle.close()
         raise
     try:
-        if fanout is not None:
-            capture.enter(fanout, 0.2 + 2 * timeout_ms / 1000)
-        if filter is not None:
-            capture.set_filter(filter)
-        elif fanout is not None:
-            start(capture.fileno())
+        _begin(capture, fanout, filter, 0.2 + 2 * timeout_ms / 1000)
     except BaseException:
         capture.close()
         raise
     return capture
+
+
+def _begin(capture: Capture, fanout: Fanout | None, expression: str | None, patience: float) -> None:
+    """Join the group, install the filter, and let packets flow in."""
+    if fanout is not None:
+        capture.enter(fanout, patience)
+    if expression is not None:
+        capture.set_filter(expression)
+    elif fanout is not None:
+        start(capture.fileno())

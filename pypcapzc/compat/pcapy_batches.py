@@ -6,8 +6,8 @@ import struct
 
 from .. import companion
 from ..block import Block
-from ..leases import RECORD, rounded
-from ..libpcap import pcap_handler
+from ..leases import RECORD
+from ..sources.stock import BATCH_PACKETS, CollectedArena
 
 _META = struct.Struct("=IIII")
 _UNIT = 1000
@@ -17,44 +17,29 @@ _BYTES = 1 << 20
 
 
 class Batches:
-    """Packets that go by into memory of its own (csrc/arena.c), for one batch after the other.
-
-    A target of Cursor.pour().
-    """
+    """Packets that go by into memory of its own, for one batch after the other: a target of Cursor.pour()."""
 
     def __init__(self, fast: companion.Companion) -> None:
-        self._fast = fast
-        self._free = fast.arena_free  # kept here because __del__ may run when the module is already gone
-        self.user = fast.arena_new(rounded(_BYTES // 4), 4096, _UNIT)
-        if not self.user:
-            raise MemoryError("no memory for a batch of packets")
-        self.handler = pcap_handler(fast.collect)
-        self.wanted = 4096
+        self._fast, self._arena = fast, CollectedArena(fast, _UNIT)
+        self.handler, self.user = self._arena.handler, self._arena.user
+        self.wanted = BATCH_PACKETS
         """How many packets to ask for at a time."""
         self.passed = 0
         """How many are in the last batch."""
 
     def rewind(self) -> None:
         """Begin anew."""
-        arena = self.user.contents
-        arena.used = arena.count = 0
+        self._arena.rewind()
 
     def filled(self) -> tuple[bytes, bytes] | None:
         """What came since rewind(), or None.  Raises MemoryError."""
-        arena = self.user.contents
-        if arena.lost:
-            lost, arena.lost = arena.lost, 0
-            raise MemoryError(f"no memory for a batch of packets; {lost} packets are lost")
-        self.passed = arena.count
-        if not arena.count:
+        memory = self._arena.collected()
+        self.passed = memory.count
+        if not memory.count:
             return None
-        self.wanted = max(64, _BYTES * arena.count // max(arena.used, 1))
-        found: tuple[bytes, bytes] = self._fast.batch(arena.data, arena.used, arena.index, arena.count)
+        self.wanted = max(64, _BYTES * memory.count // max(memory.used, 1))
+        found: tuple[bytes, bytes] = self._fast.batch(memory.data, memory.used, memory.index, memory.count)
         return found
-
-    def __del__(self) -> None:
-        if user := getattr(self, "user", None):
-            self._free(user)
 
 
 def batch(block: Block, start: int, stop: int) -> tuple[bytes, bytes]:

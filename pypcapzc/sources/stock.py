@@ -94,11 +94,15 @@ class CollectedArena(Arena):
         arena = self.user.contents
         arena.used = arena.count = arena.lost = 0
 
-    def filled(self, status: int, shelf: Shelf) -> Lease | None:
-        arena = self.user.contents
+    def collected(self) -> companion.Arena:
+        """What came since rewind().  Raises MemoryError where some of it found no room."""
+        arena: companion.Arena = self.user.contents
         if arena.lost:
             raise MemoryError(f"no memory for a batch of packets; {arena.lost} are lost")
-        return Collected(self, shelf) if arena.count else None
+        return arena
+
+    def filled(self, status: int, shelf: Shelf) -> Lease | None:
+        return Collected(self, shelf) if self.collected().count else None
 
     def __del__(self) -> None:
         if user := getattr(self, "user", None):

@@ -172,7 +172,7 @@ def test_what_a_container_may_do(image: str, client: Any, tmp_path: Path) -> Non
     assert host["Memory"] == host["MemorySwap"] == 2 << 30
     assert host["PidsLimit"] == 512
     assert host["Binds"] is None
-    assert [mount["Destination"] for mount in state["Mounts"]] == ["/work"]
+    assert [mount["Destination"] for mount in state["Mounts"]] == ["/build"]
     assert said == ["65534", "lo", "readonly", "CapEff:", "0000000000000000", "NoNewPrivs:", "1"]
 
 

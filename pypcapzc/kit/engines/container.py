@@ -32,7 +32,7 @@ _LOOK = 0.25
 _SHORT = 3.0
 """Seconds for an engine to answer where another would do."""
 _USER = 65534
-_WORK = Path("/work/job")
+_WORK = Path("/build/job")
 _OPT = Path("/opt/pypcapzc")
 """Both inside the container, which has its own file system."""
 
